@@ -1,0 +1,215 @@
+//! [`State`]: all that the broker remembers.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+
+use super::event::{ConnId, Millis};
+use crate::Limits;
+use crate::protocol::Name;
+
+/// All that the broker remembers. Changed by [`step`](crate::step) alone.
+///
+/// The life of one connection:
+///
+/// ```text
+///  Connected            a free name            InputEnded, /quit,
+///      │                     │                 overflow, shutdown
+///      ▼                     ▼                        │
+///  ┌──────────┐         ┌──────────┐                  ▼        ┌──────────┐
+///  │ Greeting │────────►│  Active  │──────────────────────────►│ Closing  │
+///  └──────────┘         └──────────┘                           └──────────┘
+///      │      login timeout, InputEnded, overflow, shutdown      ▲    │ flushed, or given up
+///      └─────────────────────────────────────────────────────────┘    ▼
+///                                       Disconnected, from anywhere: forgotten
+/// ```
+///
+/// A name is held by exactly the connections that are `Active`, one each.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(super) limits: Limits,
+    pub(super) now: Millis,
+    pub(super) conns: HashMap<ConnId, Conn, foldhash::fast::FixedState>,
+    /// Who holds which name.
+    names: HashMap<Name, ConnId, NameHash>,
+    /// When each greeting connection must have logged in.
+    pub(super) logins: Deadlines,
+    /// When each closing connection must be gone.
+    pub(super) flushes: Deadlines,
+    pub(super) drain: Drain,
+}
+
+/// What the broker knows of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Conn {
+    pub(super) phase: Phase,
+    /// More may come from it.
+    pub(super) input_open: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Greeting,
+    Active(Name),
+    Closing,
+}
+
+/// How far the server's own end has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// Nobody asked for it.
+    No,
+    /// No input is read any more; what was read is still being processed. Whatever is left at this moment is aborted.
+    Inputs(Millis),
+    /// Everybody has been told goodbye; what waits for them is being written.
+    Outputs(Millis),
+    /// The time was not enough: what was left has been aborted.
+    Aborted,
+}
+
+impl Drain {
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        match *self {
+            Drain::Inputs(deadline) | Drain::Outputs(deadline) => Some(deadline),
+            Drain::No | Drain::Aborted => None,
+        }
+    }
+}
+
+impl State {
+    /// A broker without connections, at moment 0.
+    ///
+    /// `seed` keys the hash of names, so that nobody outside can choose names that collide. It has no influence on the
+    /// effects.
+    pub fn new(limits: Limits, seed: [u64; 2]) -> State {
+        State {
+            limits,
+            now: Millis(0),
+            conns: HashMap::default(),
+            names: HashMap::with_hasher(NameHash(seed)),
+            logins: Deadlines::default(),
+            flushes: Deadlines::default(),
+            drain: Drain::No,
+        }
+    }
+
+    /// The moment as of which the broker wants to be told the time, if any: at the latest then, an
+    /// [`Event::Ticked`](super::Event::Ticked) is due.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        [self.logins.next(), self.flushes.next(), self.drain.deadline()].into_iter().flatten().min()
+    }
+
+    /// The moment it is, as far as the broker was told.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// How many connections there are, in whatever phase.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// How many peers are logged in.
+    pub fn peers(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The name that a connection holds.
+    pub fn name(&self, conn: ConnId) -> Option<&Name> {
+        match &self.conns.get(&conn)?.phase {
+            Phase::Active(name) => Some(name),
+            Phase::Greeting | Phase::Closing => None,
+        }
+    }
+
+    /// The connection that holds the name `written`.
+    pub fn holder(&self, written: &str) -> Option<ConnId> {
+        self.names.get(&*Name::key_of(written)?).copied()
+    }
+
+    /// Lets `conn` hold `name`, or hands the name back if somebody does.
+    pub(super) fn take_name(&mut self, conn: ConnId, name: Name) -> Result<(), Name> {
+        if self.names.contains_key(&name) {
+            return Err(name);
+        }
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.phase = Phase::Active(name.clone());
+            self.names.insert(name, conn);
+        }
+        Ok(())
+    }
+
+    /// The connection's session is over: its name is free again. `None` if it was over before.
+    pub(super) fn end_session(&mut self, conn: ConnId) -> Option<()> {
+        let state = self.conns.get_mut(&conn)?;
+        match core::mem::replace(&mut state.phase, Phase::Closing) {
+            Phase::Closing => return None,
+            Phase::Greeting => {}
+            Phase::Active(name) => {
+                let holder = self.names.remove(&name);
+                assert_eq!(holder, Some(conn), "the holder of a name is the connection that is active under it");
+            }
+        }
+        let live = |conns: &HashMap<ConnId, Conn, _>, conn| {
+            conns.get(&conn).is_some_and(|state: &Conn| state.phase == Phase::Closing)
+        };
+        self.flushes.push(self.now.plus(self.limits.flush_ms_max), conn, self.conns.len(), |conn| {
+            live(&self.conns, conn)
+        });
+        Some(())
+    }
+
+    /// The names of all peers, sorted by their folded form.
+    pub(super) fn peer_names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = self.names.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// All connections that `which` picks, in the order in which they connected.
+    pub(super) fn conns_where(&self, which: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        let mut conns: Vec<ConnId> =
+            self.conns.iter().filter(|(_, state)| which(state)).map(|(&conn, _)| conn).collect();
+        conns.sort_unstable();
+        conns
+    }
+}
+
+/// Deadlines that all lie equally far ahead when they are set, so that the first to be set is the first to come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deadlines(VecDeque<(Millis, ConnId)>);
+
+impl Deadlines {
+    /// Adds a deadline, and throws out those of no more interest when they are the most: there are never more than
+    /// twice as many as connections (and a few).
+    pub(super) fn push(&mut self, at: Millis, conn: ConnId, conns: usize, live: impl Fn(ConnId) -> bool) {
+        if self.0.len() >= 2 * conns + 64 {
+            self.0.retain(|&(_, conn)| live(conn));
+        }
+        self.0.push_back((at, conn));
+    }
+
+    /// Takes the next deadline that has come by `now`.
+    pub(super) fn pop(&mut self, now: Millis) -> Option<ConnId> {
+        self.0.pop_front_if(|&mut (at, _)| at <= now).map(|(_, conn)| conn)
+    }
+
+    fn next(&self) -> Option<Millis> {
+        self.0.front().map(|&(at, _)| at)
+    }
+}
+
+/// Hashes names with a secret key: names come from outside.
+#[derive(Clone, Debug)]
+struct NameHash([u64; 2]);
+
+impl BuildHasher for NameHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0[0], self.0[1])
+    }
+}

@@ -1,0 +1,225 @@
+//! [`step`]: the heart.
+
+use alloc::vec::Vec;
+
+use smallvec::smallvec;
+
+use super::effect::{CloseReason, Conns, Effect};
+use super::event::{ConnId, Event, Millis};
+use super::state::{Conn, Drain, Phase, State};
+use crate::protocol::{Farewell, Message, Name, NameError, Refusal, Reply, Request, Text};
+
+/// Takes one event and returns what is to be done about it.
+///
+/// Total: no event panics, in whatever order events come; one about a connection that is not there changes nothing.
+/// Deterministic: the same events give the same effects (guarantee G12).
+///
+/// ```
+/// use seriatim::{ConnId, Effect, Event, Limits, State, step};
+/// use seriatim::protocol::{Name, Reply, Request, Text};
+///
+/// let mut state = State::new(Limits::default(), [0, 0]);
+/// let al = ConnId(1);
+/// assert!(step(&mut state, Event::Connected(al)).is_empty());
+/// let login = Request::Plain(Text::try_from("al")?);
+/// let effects = step(&mut state, Event::Requested(al, login));
+/// assert_eq!(effects, [Effect::Send { to: [al].into_iter().collect(), reply: Reply::Welcome(Name::parse("al")?) }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn step(state: &mut State, event: Event) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    step_into(state, event, &mut effects);
+    effects
+}
+
+/// As [`step`], but appends to a list that the caller keeps.
+pub fn step_into(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
+    match event {
+        Event::Ticked(now) => ticked(state, now, effects),
+        Event::Connected(conn) => connected(state, conn, effects),
+        Event::Requested(conn, request) => requested(state, conn, request, effects),
+        Event::InputEnded(conn) => input_ended(state, conn, effects),
+        Event::OutboxOverflowed(conn) => end(state, conn, CloseReason::TooSlow, effects),
+        Event::Disconnected(conn) => disconnected(state, conn, effects),
+        Event::ShutdownRequested => shutdown_requested(state, effects),
+    }
+}
+
+fn ticked(state: &mut State, now: Millis, effects: &mut Vec<Effect>) {
+    state.now = state.now.max(now);
+    let now = state.now;
+    while let Some(conn) = state.logins.pop(now) {
+        if state.conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
+            end(state, conn, CloseReason::LoginTimeout, effects);
+        }
+    }
+    while let Some(conn) = state.flushes.pop(now) {
+        if state.conns.contains_key(&conn) {
+            effects.push(Effect::Abort(conn));
+        }
+    }
+    if state.drain.deadline().is_some_and(|deadline| deadline <= now) {
+        state.drain = Drain::Aborted;
+        effects.extend(state.conns_where(|_| true).into_iter().map(Effect::Abort));
+    }
+}
+
+fn connected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
+    if state.conns.contains_key(&conn) {
+        return;
+    }
+    let draining = state.drain != Drain::No;
+    state.conns.insert(conn, Conn { phase: Phase::Greeting, input_open: !draining });
+    if draining {
+        return end(state, conn, CloseReason::ShuttingDown, effects);
+    }
+    let deadline = state.now.plus(state.limits.login_ms_max);
+    let conns = &state.conns;
+    state.logins.push(deadline, conn, conns.len(), |conn| {
+        conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting)
+    });
+}
+
+fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Vec<Effect>) {
+    match state.conns.get(&conn).map(|conn| &conn.phase) {
+        None | Some(Phase::Closing) => {} // it sent this before it could know
+        Some(Phase::Greeting) => effects.push(reply(conn, log_in(state, conn, request))),
+        Some(Phase::Active(name)) => {
+            let from = name.clone();
+            obey(state, conn, from, request, effects);
+        }
+    }
+}
+
+/// A line from a connection without a name: it is taken for one.
+fn log_in(state: &mut State, conn: ConnId, request: Request) -> Reply {
+    use crate::protocol::LineError;
+    let name = match request {
+        Request::Plain(written) => Name::parse(written.as_str()),
+        Request::Malformed(error @ (LineError::TooLong { .. } | LineError::NotUtf8)) => {
+            return Reply::Error(Refusal::Line(error));
+        }
+        Request::Malformed(_)
+        | Request::Message(_)
+        | Request::Who
+        | Request::Ping(_)
+        | Request::Quit
+        | Request::Help => Err(NameError::NotLoggedIn),
+    };
+    match name.map(|name| state.take_name(conn, name.clone()).map(|()| name)) {
+        Ok(Ok(name)) => Reply::Welcome(name),
+        Ok(Err(taken)) => Reply::Error(Refusal::NameTaken(taken)),
+        Err(error) => Reply::Error(Refusal::BadName(error)),
+    }
+}
+
+/// A line from a peer.
+fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: &mut Vec<Effect>) {
+    match request {
+        Request::Message(message) => deliver(state, conn, from, message, effects),
+        Request::Ping(token) => effects.push(reply(conn, Reply::Pong(token))),
+        Request::Who => effects.push(reply(conn, Reply::Peers(state.peer_names()))),
+        Request::Help => effects.push(reply(conn, Reply::Help)),
+        Request::Quit => end(state, conn, CloseReason::Quit, effects),
+        Request::Plain(_) => effects.push(reply(conn, Reply::Error(Refusal::NoColon))),
+        Request::Malformed(error) => effects.push(reply(conn, Reply::Error(Refusal::Line(error)))),
+    }
+}
+
+/// To everybody it names who is here, once; and word to the sender of those who are not (guarantee G5).
+fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &mut Vec<Effect>) {
+    let mut to = Conns::new();
+    let mut missing: Vec<Text> = Vec::new();
+    for written in message.recipients() {
+        match state.holder(written) {
+            Some(holder) if to.contains(&holder) => {}
+            Some(holder) => to.push(holder),
+            None if missing.iter().any(|other| same_peer(other.as_str(), written)) => {}
+            None => missing.push(message.share(written)),
+        }
+    }
+    if !to.is_empty() {
+        effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
+    }
+    if !missing.is_empty() {
+        effects.push(reply(conn, Reply::Error(Refusal::NoSuchPeer(missing))));
+    }
+}
+
+/// Whether two recipients as written mean the same, be they names or not.
+fn same_peer(a: &str, b: &str) -> bool {
+    a == b || matches!((Name::parse(a), Name::parse(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
+    if let Some(conn) = state.conns.get_mut(&conn) {
+        conn.input_open = false;
+    }
+    match state.drain {
+        // Others may still have something for it, and it gets its goodbye with everybody.
+        Drain::Inputs(_) => inputs_drained(state, effects),
+        Drain::No | Drain::Outputs(_) | Drain::Aborted => end(state, conn, CloseReason::InputEnded, effects),
+    }
+}
+
+fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
+    state.end_session(conn);
+    state.conns.remove(&conn);
+    match state.drain {
+        Drain::No => {}
+        Drain::Inputs(_) => inputs_drained(state, effects),
+        Drain::Outputs(_) | Drain::Aborted => stop_if_empty(state, effects),
+    }
+}
+
+/// Stop reading, then process all that was read, then say goodbye, then flush (guarantee G10).
+fn shutdown_requested(state: &mut State, effects: &mut Vec<Effect>) {
+    if state.drain != Drain::No {
+        return;
+    }
+    state.drain = Drain::Inputs(state.now.plus(state.limits.drain_ms_max));
+    effects.extend(state.conns_where(|conn| conn.input_open).into_iter().map(Effect::StopReading));
+    inputs_drained(state, effects);
+}
+
+/// Goodbye to everybody, as soon as all that was read has been processed.
+fn inputs_drained(state: &mut State, effects: &mut Vec<Effect>) {
+    let Drain::Inputs(deadline) = state.drain else { return };
+    // A closing connection has nothing more to say that counts.
+    if state.conns.values().any(|conn| conn.input_open && conn.phase != Phase::Closing) {
+        return;
+    }
+    state.drain = Drain::Outputs(deadline);
+    for conn in state.conns_where(|conn| conn.phase != Phase::Closing) {
+        end(state, conn, CloseReason::ShuttingDown, effects);
+    }
+    stop_if_empty(state, effects);
+}
+
+fn stop_if_empty(state: &State, effects: &mut Vec<Effect>) {
+    if state.conns.is_empty() {
+        effects.push(Effect::Stop);
+    }
+}
+
+/// Ends a connection's session, if it is not over yet: frees its name, says why, closes.
+fn end(state: &mut State, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
+    if state.end_session(conn).is_none() {
+        return;
+    }
+    let farewell = match reason {
+        CloseReason::InputEnded => None, // it left first
+        CloseReason::Quit => Some(Farewell::Quit),
+        CloseReason::LoginTimeout => Some(Farewell::LoginTimeout),
+        CloseReason::TooSlow => Some(Farewell::TooSlow),
+        CloseReason::ShuttingDown => Some(Farewell::ShuttingDown),
+    };
+    effects.extend(farewell.map(|farewell| reply(conn, Reply::Bye(farewell))));
+    effects.push(Effect::Close { conn, reason });
+    inputs_drained(state, effects); // it may have been the last to be waited for
+}
+
+fn reply(to: ConnId, reply: Reply) -> Effect {
+    Effect::Send { to: smallvec![to], reply }
+}

@@ -1,0 +1,197 @@
+//! [`Reply`]: what the server says, and how it is written.
+
+use alloc::vec::Vec;
+
+use super::name::{Name, NameError};
+use super::request::LineError;
+use super::text::Text;
+
+/// What the server says to a client. Each is one line, but for [`Peers`](Reply::Peers) and [`Help`](Reply::Help).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Reply {
+    /// `welcome NAME`: the name is yours from here on.
+    Welcome(Name),
+    /// `from NAME: TEXT`.
+    From {
+        /// Who says it: the session that held this name.
+        from: Name,
+        /// What it says.
+        text: Text,
+    },
+    /// `error CODE: …`: one of your lines was not carried out, or not in full.
+    Error(Refusal),
+    /// `peers N: a, b, …`: all N who are here, over as many lines as they need.
+    Peers(Vec<Name>),
+    /// `pong TOKEN`: everything you sent before that ping has been processed.
+    Pong(Text),
+    /// `help …`: a few lines.
+    Help,
+    /// `bye REASON`: the last line of a session.
+    Bye(Farewell),
+}
+
+/// Why a line was not carried out, or not in full.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Refusal {
+    /// Somebody holds an equal name.
+    #[error("{0} is taken, choose another name")]
+    NameTaken(Name),
+    /// The line is not a name, and its sender has none yet.
+    #[error("{0}")]
+    BadName(NameError),
+    /// The line has no colon and is no command.
+    #[error("write NAME: TEXT, or /help")]
+    NoColon,
+    /// Nobody of these names is here; whoever else was named has got the message.
+    #[error("{}", Listed(.0))]
+    NoSuchPeer(Vec<Text>),
+    /// The line breaks a rule of the protocol.
+    #[error("{0}")]
+    Line(LineError),
+}
+
+impl Refusal {
+    /// The word that a program goes by; the sentence is for people.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::NameTaken(_) => "name-taken",
+            Refusal::BadName(_) => "bad-name",
+            Refusal::NoColon => "no-colon",
+            Refusal::NoSuchPeer(_) => "no-such-peer",
+            Refusal::Line(error) => error.code(),
+        }
+    }
+}
+
+/// `a, b, c`.
+struct Listed<'a>(&'a [Text]);
+
+impl core::fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (i, item) in self.0.iter().enumerate() {
+            write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the server ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Farewell {
+    /// The client asked for it.
+    #[error("quit")]
+    Quit,
+    /// It did not log in in time.
+    #[error("login timeout")]
+    LoginTimeout,
+    /// More waited for it than its outbox holds.
+    #[error("too slow")]
+    TooSlow,
+    /// The server is going away.
+    #[error("server shutting down")]
+    ShuttingDown,
+}
+
+const HELP: &str = "\
+help NAME: TEXT          say TEXT to NAME; several names: NAME, NAME: TEXT\n\
+help /who                who is here\n\
+help /ping TOKEN         answers pong TOKEN when all you sent before is processed\n\
+help /quit               say bye and close\n\
+help /help               these lines\n";
+
+impl Reply {
+    /// Appends the reply as lines, each with its `\n`. A list of peers is split so that no line of it is longer than
+    /// `line_bytes_max` bytes (but for a name that alone is).
+    pub fn render(&self, line_bytes_max: usize, out: &mut Vec<u8>) {
+        match self {
+            Reply::From { from, text } => {
+                // By far the most frequent: no formatting machinery.
+                out.reserve(5 + from.as_str().len() + 2 + text.as_bytes().len() + 1);
+                out.extend_from_slice(b"from ");
+                out.extend_from_slice(from.as_str().as_bytes());
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'\n');
+            }
+            Reply::Welcome(name) => line(out, format_args!("welcome {name}")),
+            Reply::Error(refusal) => line(out, format_args!("error {}: {refusal}", refusal.code())),
+            Reply::Peers(names) => render_peers(names, line_bytes_max, out),
+            Reply::Pong(token) if token.as_bytes().is_empty() => line(out, format_args!("pong")),
+            Reply::Pong(token) => line(out, format_args!("pong {token}")),
+            Reply::Help => out.extend_from_slice(HELP.as_bytes()),
+            Reply::Bye(why) => line(out, format_args!("bye {why}")),
+        }
+    }
+}
+
+fn render_peers(names: &[Name], line_bytes_max: usize, out: &mut Vec<u8>) {
+    let head = alloc::format!("peers {}:", names.len());
+    let mut length = usize::MAX; // of the line begun; no line is
+    for name in names {
+        let name = name.as_str();
+        if length.saturating_add(2 + name.len()) > line_bytes_max {
+            if length != usize::MAX {
+                out.push(b'\n');
+            }
+            out.extend_from_slice(head.as_bytes());
+            length = head.len();
+        } else {
+            out.push(b',');
+            length += 1;
+        }
+        out.push(b' ');
+        out.extend_from_slice(name.as_bytes());
+        length += 1 + name.len();
+    }
+    out.push(b'\n');
+}
+
+fn line(out: &mut Vec<u8>, text: core::fmt::Arguments<'_>) {
+    struct Out<'a>(&'a mut Vec<u8>);
+    impl core::fmt::Write for Out<'_> {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Writing to a Vec does not fail.
+    let _ = core::fmt::Write::write_fmt(&mut Out(out), text);
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::vec;
+
+    fn rendered(reply: &Reply, line_bytes_max: usize) -> String {
+        let mut out = Vec::new();
+        reply.render(line_bytes_max, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn name(name: &str) -> Name {
+        Name::parse(name).unwrap()
+    }
+
+    #[test]
+    fn peers_are_split_over_lines_that_fit() {
+        let peers = Reply::Peers(vec![name("al"), name("bob"), name("carol"), name("d")]);
+        assert_eq!(rendered(&peers, 100), "peers 4: al, bob, carol, d\n");
+        assert_eq!(rendered(&peers, 17), "peers 4: al, bob\npeers 4: carol, d\n");
+        assert_eq!(rendered(&peers, 1), "peers 4: al\npeers 4: bob\npeers 4: carol\npeers 4: d\n");
+        for line_bytes_max in 14..40 {
+            let lines = rendered(&peers, line_bytes_max);
+            assert!(lines.lines().all(|line| line.len() <= line_bytes_max), "{line_bytes_max}: {lines}");
+        }
+    }
+
+    #[test]
+    fn every_help_line_is_a_help_line() {
+        assert!(rendered(&Reply::Help, 8192).lines().all(|line| line.starts_with("help ")));
+    }
+}

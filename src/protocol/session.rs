@@ -1,0 +1,55 @@
+//! [`Session`]: one connection's bytes → requests.
+
+use alloc::vec::Vec;
+
+use super::framing::{Framed, Framer, TooLong};
+use super::request::{self, LineError, Request};
+use crate::Limits;
+
+/// Reads what one client sends. How the bytes are split makes no difference to what comes out.
+///
+/// ```
+/// use seriatim::protocol::{Request, Session};
+/// # use seriatim::Limits;
+/// let mut session = Session::new(&Limits::default());
+/// let mut requests = Vec::new();
+/// session.feed(b"/wh", &mut requests);
+/// session.feed(b"o\n\n/quit\n", &mut requests);
+/// assert_eq!(requests, [Request::Who, Request::Quit]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Session {
+    framer: Framer,
+    line_bytes_max: usize,
+    recipients_max: usize,
+}
+
+impl Session {
+    /// A session at its first byte.
+    pub fn new(limits: &Limits) -> Session {
+        Session {
+            framer: Framer::new(limits.line_bytes_max),
+            line_bytes_max: limits.line_bytes_max,
+            recipients_max: limits.recipients_max,
+        }
+    }
+
+    /// Takes the next bytes and appends what they ask for.
+    pub fn feed(&mut self, chunk: &[u8], requests: &mut Vec<Request>) {
+        let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
+        self.framer.feed(chunk, &mut |line| requests.extend(read(line, bytes_max, recipients_max)));
+    }
+
+    /// The client will send no more: appends what its last line asks for, if that had no newline.
+    pub fn finish(&mut self, requests: &mut Vec<Request>) {
+        let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
+        self.framer.finish(&mut |line| requests.extend(read(line, bytes_max, recipients_max)));
+    }
+}
+
+fn read(line: Framed, bytes_max: usize, recipients_max: usize) -> Option<Request> {
+    match line {
+        Ok(line) => request::parse(line, recipients_max),
+        Err(TooLong) => Some(Request::Malformed(LineError::TooLong { bytes_max })),
+    }
+}
