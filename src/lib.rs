@@ -11,7 +11,10 @@
 //! - [`protocol`]: the line protocol, bytes ↔ values. Pure.
 //! - [`broker`]: [`Event`], [`State`], [`step`], [`Effect`]. Pure.
 //! - [`limits`]: every bound the two keep.
-#![cfg_attr(feature = "server", doc = "- [`server`]: the shell: sockets, tasks and the queue. The only caller of [`step`] in production.")]
+#![cfg_attr(
+    feature = "server",
+    doc = "- [`server`]: the shell: sockets, tasks and the queue. The only caller of [`step`] in production."
+)]
 //!
 //! Dependencies point one way, from the server to the broker to the protocol. That the first two are pure is proved by
 //! the compiler: without the feature `server` this crate is `no_std`, and has no socket, clock or thread to reach for.
@@ -23,8 +26,18 @@
 extern crate alloc;
 
 pub mod limits;
+
 pub mod protocol;
+
 pub mod broker;
 
-pub use broker::{ConnId, Effect, Event, Millis, State, step, step_into};
+#[cfg(feature = "server")]
+pub mod server;
+
+pub use broker::{CloseReason, ConnId, Conns, Effect, Event, Millis, State, step, step_into};
 pub use limits::Limits;
+
+/// The README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,1 +1,16 @@
-fn main(){}
+//! The command `seriatim`: arguments, signals, logging. All else is in the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match cli::args::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    match arguments.command {
+        cli::args::Command::Serve(options) => cli::serve::run(&options),
+        cli::args::Command::Chat(options) => cli::chat::run(&options),
+    }
+}

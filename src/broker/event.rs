@@ -30,7 +30,8 @@ pub struct Millis(pub u64);
 
 impl Millis {
     /// This moment, `ms` milliseconds later (or the last moment there is).
-    pub(crate) fn plus(self, ms: u64) -> Millis {
+    #[must_use]
+    pub fn plus(self, ms: u64) -> Millis {
         Millis(self.0.saturating_add(ms))
     }
 }

@@ -107,6 +107,11 @@ impl State {
         self.now
     }
 
+    /// What the broker allows.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// How many connections there are, in whatever phase.
     pub fn connections(&self) -> usize {
         self.conns.len()
@@ -150,7 +155,11 @@ impl State {
             Phase::Greeting => {}
             Phase::Active(name) => {
                 let holder = self.names.remove(&name);
-                assert_eq!(holder, Some(conn), "the holder of a name is the connection that is active under it");
+                assert_eq!(
+                    holder,
+                    Some(conn),
+                    "the holder of a name is the connection that is active under it"
+                );
             }
         }
         let live = |conns: &HashMap<ConnId, Conn, _>, conn| {
@@ -211,5 +220,28 @@ impl BuildHasher for NameHash {
 
     fn build_hasher(&self) -> SipHasher13 {
         SipHasher13::new_with_keys(self.0[0], self.0[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, step};
+
+    #[test]
+    fn g9_deadlines_do_not_pile_up_while_clients_come_and_go() {
+        let mut state = State::new(Limits::default(), [0, 0]);
+        let staying = step(&mut state, Event::Connected(ConnId(0)));
+        assert!(staying.is_empty());
+        for conn in (1..10_000).map(ConnId) {
+            for event in [Event::Connected(conn), Event::InputEnded(conn), Event::Disconnected(conn)] {
+                let _effects = step(&mut state, event);
+            }
+        }
+        assert!(state.logins.0.len() <= 70, "{} login deadlines", state.logins.0.len());
+        assert!(state.flushes.0.len() <= 70, "{} flush deadlines", state.flushes.0.len());
+        // Nothing of interest was thrown out.
+        let effects = step(&mut state, Event::Ticked(Millis(10_000)));
+        assert!(matches!(effects[..], [_, crate::Effect::Close { conn: ConnId(0), .. }]), "{effects:?}");
     }
 }

@@ -7,7 +7,7 @@ use smallvec::smallvec;
 use super::effect::{CloseReason, Conns, Effect};
 use super::event::{ConnId, Event, Millis};
 use super::state::{Conn, Drain, Phase, State};
-use crate::protocol::{Farewell, Message, Name, NameError, Refusal, Reply, Request, Text};
+use crate::protocol::{Farewell, LineError, Message, Name, NameError, Refusal, Reply, Request, Text};
 
 /// Takes one event and returns what is to be done about it.
 ///
@@ -69,10 +69,11 @@ fn connected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     if state.conns.contains_key(&conn) {
         return;
     }
-    let draining = state.drain != Drain::No;
-    state.conns.insert(conn, Conn { phase: Phase::Greeting, input_open: !draining });
-    if draining {
-        return end(state, conn, CloseReason::ShuttingDown, effects);
+    state.conns.insert(conn, Conn { phase: Phase::Greeting, input_open: state.drain == Drain::No });
+    match state.drain {
+        Drain::No => {}
+        Drain::Inputs(_) | Drain::Outputs(_) => return end(state, conn, CloseReason::ShuttingDown, effects),
+        Drain::Aborted => return effects.push(Effect::Abort(conn)),
     }
     let deadline = state.now.plus(state.limits.login_ms_max);
     let conns = &state.conns;
@@ -94,12 +95,12 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
 
 /// A line from a connection without a name: it is taken for one.
 fn log_in(state: &mut State, conn: ConnId, request: Request) -> Reply {
-    use crate::protocol::LineError;
     let name = match request {
         Request::Plain(written) => Name::parse(written.as_str()),
         Request::Malformed(error @ (LineError::TooLong { .. } | LineError::NotUtf8)) => {
             return Reply::Error(Refusal::Line(error));
         }
+        Request::Malformed(LineError::BadText) => Err(NameError::Control),
         Request::Malformed(_)
         | Request::Message(_)
         | Request::Who

@@ -98,7 +98,6 @@ impl Framer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::format;
     use alloc::string::String;
 
     const LINE_BYTES_MAX: usize = 4;
@@ -139,7 +138,7 @@ mod tests {
             for i in 0..=bytes.len() {
                 for j in i..=bytes.len() {
                     let chunks = [&bytes[..i], &bytes[i..j], &bytes[j..]];
-                    assert_eq!(lines(&chunks), expected, "{}", format!("{input:?} split at {i} and {j}"));
+                    assert_eq!(lines(&chunks), expected, "{input:?} split at {i} and {j}");
                 }
             }
         }

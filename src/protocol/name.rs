@@ -54,6 +54,9 @@ pub enum NameError {
     /// A combining mark stands behind something other than a letter.
     #[error("in a name the mark {0:?} stands only behind a letter")]
     Mark(char),
+    /// It holds a control character.
+    #[error("a name has no control characters")]
+    Control,
     /// The line is a message or a command, and its sender has no name yet.
     #[error("first send a line that holds only your name")]
     NotLoggedIn,
@@ -134,7 +137,8 @@ fn fold(written: &str) -> Cow<'_, str> {
         }
         return Cow::Borrowed(written);
     }
-    let (case, nfd, nfkd) = (CaseMapper::new(), DecomposingNormalizer::new_nfd(), DecomposingNormalizer::new_nfkd());
+    let (case, nfd, nfkd) =
+        (CaseMapper::new(), DecomposingNormalizer::new_nfd(), DecomposingNormalizer::new_nfkd());
     let once: String = nfkd.normalize(&case.fold_string(&nfd.normalize(written))).into_owned();
     Cow::Owned(nfkd.normalize(&case.fold_string(&once)).into_owned())
 }
@@ -216,7 +220,9 @@ mod tests {
     #[test]
     fn what_is_a_name() {
         let longest = "é".repeat(32);
-        for good in ["a", "Al", "_", "a-b.c_d", "7", "Zoë", "Zoe\u{308}", "अनीता", "李雷", "٣", "नि", &longest] {
+        for good in
+            ["a", "Al", "_", "a-b.c_d", "7", "Zoë", "Zoe\u{308}", "अनीता", "李雷", "٣", "नि", &longest]
+        {
             assert_eq!(Name::parse(good).map(|name| name.as_str() == good), Ok(true), "{good}");
         }
     }

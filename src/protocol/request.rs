@@ -101,7 +101,11 @@ impl Message {
     /// The recipients as written: trimmed, at least one, none empty, repeats still there.
     pub fn recipients(&self) -> impl Iterator<Item = &str> {
         let list = self.line.as_bytes().get(..self.colon).unwrap_or_default();
-        core::str::from_utf8(list).unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
+        core::str::from_utf8(list)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
     }
 
     /// The recipient `written`, which [`recipients`](Message::recipients) gave, as a text of its own.
@@ -193,7 +197,7 @@ fn parse_command(line: Text) -> Request {
 
 /// Drops white space (Unicode's `White_Space`) at both ends.
 fn trim(text: Text) -> Text {
-    let plain = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_graphic());
+    let plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
     if plain(text.as_bytes().first()) && plain(text.as_bytes().last()) {
         return text; // without looking at every byte
     }

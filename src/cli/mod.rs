@@ -1,0 +1,13 @@
+//! The two commands, and what a person or a script sees of them.
+
+pub(crate) mod args;
+pub(crate) mod chat;
+pub(crate) mod serve;
+
+use std::fmt::Display;
+
+/// One line on standard error, whatever has become of standard error.
+fn complain(message: impl Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "seriatim: {message}");
+}

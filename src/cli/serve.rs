@@ -1,0 +1,96 @@
+//! `seriatim serve`.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use async_signal::{Signal, Signals};
+use futures_lite::StreamExt;
+use seriatim::server::runtime::Runtime;
+use seriatim::server::smol::{Address, Smol, SmolListener};
+use seriatim::server::{Config, serve};
+use tracing::info;
+
+use super::args::{LogFormat, ServeOptions};
+use super::complain;
+
+pub(crate) fn run(options: &ServeOptions) -> ExitCode {
+    match start(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Serves until a signal has come and everybody has been flushed.
+fn start(options: &ServeOptions) -> Result<(), String> {
+    start_log(options.log);
+    let listeners = listen(&options.listen)?;
+    let signals = Signals::new([Signal::Int, Signal::Term])
+        .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let runtime = Smol::new();
+    let config = options.config();
+    announce(&listeners, &config);
+    let shutdown = first_signal(runtime.clone(), signals);
+    runtime.block_on(serve(runtime.clone(), listeners, config, shutdown));
+    info!("stopped");
+    Ok(())
+}
+
+fn start_log(format: LogFormat) {
+    // A standard error that is closed or full loses lines of the log and nothing else.
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).log_internal_errors(false).with_target(false);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+        }
+    }
+}
+
+fn listen(addresses: &[Address]) -> Result<Vec<SmolListener>, String> {
+    let listen =
+        |address| SmolListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"));
+    addresses.iter().map(listen).collect()
+}
+
+/// Says where the server listens and how to connect.
+fn announce(listeners: &[SmolListener], config: &Config) {
+    for listener in listeners {
+        let address = listener.address();
+        let nc = match &address {
+            Address::Tcp(address) => match address.rsplit_once(':') {
+                Some((host, port)) => format!("nc {} {port}", host.trim_matches(['[', ']'])),
+                None => format!("nc {address}"),
+            },
+            Address::Unix(path) => format!("nc -U {}", path.display()),
+        };
+        info!("listening on {address}, connect with: seriatim chat NAME@{address}, or: {nc}");
+    }
+    let limits = &config.limits;
+    info!(
+        line_bytes_max = limits.line_bytes_max,
+        recipients_max = limits.recipients_max,
+        outbox_bytes_max = config.outbox_bytes_max,
+        login_ms_max = limits.login_ms_max,
+        flush_ms_max = limits.flush_ms_max,
+        drain_ms_max = limits.drain_ms_max,
+        "limits"
+    );
+}
+
+/// Ready at the first signal. A second one ends the process at once.
+async fn first_signal(runtime: Smol, mut signals: Signals) {
+    let Some(Ok(signal)) = signals.next().await else {
+        return std::future::pending().await; // no signal can come any more
+    };
+    info!(?signal, "stopping; a second signal stops at once");
+    runtime.spawn(async move {
+        while let Some(signal) = signals.next().await {
+            if let Ok(signal) = signal {
+                std::process::exit(128 + signal as i32);
+            }
+        }
+    });
+}

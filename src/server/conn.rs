@@ -1,0 +1,262 @@
+//! One task per connection: it reads what the client says into the queue, writes what waits for the client, and reports
+//! its end exactly once.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_io::AsyncWrite;
+use futures_lite::future::or;
+use tracing::info;
+
+use super::World;
+use super::ingress::Input;
+use super::outbox::{Outbox, Take};
+use super::runtime::{PeerAddr, Reader, Runtime, Stream};
+use crate::protocol::Session;
+use crate::{CloseReason, ConnId};
+
+/// The most bytes one read brings.
+pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a connection is kept for the client's end of the stream when all is written, in milliseconds. To close a
+/// socket that holds unread bytes resets the connection, and a reset can destroy what is still on its way to the client.
+const LINGER_MS_MAX: u64 = 1_000;
+
+thread_local! {
+    /// One buffer to read into for all connections of a thread: none holds it while it waits.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
+}
+
+/// Serves one connection, from its first byte to its last.
+pub(super) async fn run<R: Runtime>(
+    world: Arc<World<R>>,
+    conn: ConnId,
+    peer: PeerAddr,
+    stream: R::Stream,
+    outbox: Arc<Outbox>,
+) {
+    let report = Report { world: &world, conn };
+    let (reader, writer) = stream.split();
+    let session = Session::new(&world.config.limits);
+    let end = Conn { world: &world, conn, outbox: &outbox, reader, session }.converse(writer).await;
+    info!(%conn, %peer, reason = %end, "disconnected");
+    drop(report);
+}
+
+/// Says that the connection is gone when it goes, however it goes.
+struct Report<'a, R: Runtime> {
+    world: &'a World<R>,
+    conn: ConnId,
+}
+
+impl<R: Runtime> Drop for Report<'_, R> {
+    fn drop(&mut self) {
+        self.world.ingress.send(Input::Disconnected(self.conn));
+    }
+}
+
+struct Conn<'a, R: Runtime> {
+    world: &'a World<R>,
+    conn: ConnId,
+    outbox: &'a Outbox,
+    reader: <R::Stream as Stream>::Reader,
+    session: Session,
+}
+
+/// How a connection ended, for the log.
+enum End {
+    /// The broker closed it, and all that waited is written.
+    Closed(CloseReason),
+    /// What waited could not be written in time.
+    GaveUp,
+    /// The socket broke.
+    Broken(io::Error),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Closed(reason) => reason.fmt(f),
+            End::GaveUp => f.write_str("did not read its last lines in time"),
+            End::Broken(error) => error.fmt(f),
+        }
+    }
+}
+
+/// How the half that goes out ended.
+enum WriteEnd {
+    Flushed,
+    Aborted,
+    Broken(io::Error),
+}
+
+/// How the half that comes in ended, unless the socket broke.
+enum ReadEnd {
+    /// The client closed its side.
+    Eof,
+    /// The broker wants no more.
+    Stopped,
+}
+
+impl<R: Runtime> Conn<'_, R> {
+    /// Reads and writes side by side; neither ever waits for the other.
+    async fn converse(mut self, mut writer: <R::Stream as Stream>::Writer) -> End {
+        let outbox = self.outbox;
+        let (written, read) = both(write(outbox, &mut writer), self.read()).await;
+        match (written, read) {
+            (None, Some(Err(error))) => End::Broken(error),
+            (None, _) | (Some(WriteEnd::Aborted), _) => End::GaveUp,
+            (Some(WriteEnd::Flushed), read) => {
+                // If this fails, the client is gone and has what it has.
+                let _ = poll_fn(|cx| Pin::new(&mut writer).poll_close(cx)).await;
+                if !matches!(read, Some(Ok(ReadEnd::Eof))) {
+                    linger(self.world, outbox, self.discard()).await;
+                }
+                outbox.closed().map_or(End::GaveUp, End::Closed)
+            }
+            (Some(WriteEnd::Broken(error)), read) => {
+                // The client takes no more, but what it said before it left still counts.
+                if read.is_none() {
+                    linger(self.world, outbox, self.read()).await;
+                }
+                End::Broken(error)
+            }
+        }
+    }
+
+    /// Reads the client's lines into the queue, until no more come or no more are wanted.
+    ///
+    /// Cancel safe: between the read and the queue there is no waiting.
+    async fn read(&mut self) -> io::Result<ReadEnd> {
+        let Conn { world, conn, outbox, reader, session } = self;
+        let mut more = false;
+        loop {
+            let stopped = poll_fn(|cx| outbox.poll_stop_reading(cx).map(|()| None));
+            let readable = async {
+                if !more {
+                    readable(reader).await;
+                }
+                Some(world.ingress.permit().await)
+            };
+            let Some(permit) = or(stopped, readable).await else {
+                world.ingress.send(Input::Ended(*conn, Vec::new()));
+                return Ok(ReadEnd::Stopped);
+            };
+            world.runtime.preempt().await;
+            let mut requests = Vec::new();
+            let length = try_read(reader, |bytes| match outbox.closed() {
+                Some(_) => {} // the session is over: nothing more counts
+                None if bytes.is_empty() => session.finish(&mut requests),
+                None => session.feed(bytes, &mut requests),
+            })?;
+            if length == Some(0) {
+                world.ingress.send(Input::Ended(*conn, requests));
+                return Ok(ReadEnd::Eof);
+            }
+            // A full buffer: there may be more, no need to ask.
+            more = length == Some(READ_BYTES_MAX);
+            if !requests.is_empty() {
+                world.ingress.send(Input::Requests(*conn, requests, permit));
+                world.runtime.preempt().await;
+            }
+        }
+    }
+
+    /// Throws away what the client sends, until it sends no more.
+    async fn discard(&mut self) -> io::Result<()> {
+        loop {
+            readable(&mut self.reader).await;
+            self.world.runtime.preempt().await;
+            if try_read(&mut self.reader, |_| ())? == Some(0) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Goes on with `reading` until the client closes its side, for a limited time.
+async fn linger<R: Runtime>(world: &World<R>, outbox: &Outbox, reading: impl Future) {
+    let reading = async {
+        reading.await;
+    };
+    let timer = world.runtime.sleep_until(world.runtime.now().plus(LINGER_MS_MAX));
+    or(reading, or(timer, poll_fn(|cx| outbox.poll_abort(cx)))).await;
+}
+
+/// Waits until there is something to read. An error counts: it shows itself again when reading.
+async fn readable(reader: &mut impl Reader) {
+    let _ = poll_fn(|cx| reader.poll_readable(cx)).await;
+}
+
+/// Hands what is there to `read` (nothing at the end of the stream) and says how many bytes it was; `None` if there was
+/// nothing to read after all.
+fn try_read(reader: &mut impl Reader, read: impl FnOnce(&[u8])) -> io::Result<Option<usize>> {
+    BUFFER.with_borrow_mut(|buffer| match reader.try_read(buffer) {
+        Ok(length) => {
+            read(&buffer[..length]);
+            Ok(Some(length))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    })
+}
+
+/// Runs both until the first has ended or the second has failed; what has not ended by then is dropped.
+async fn both<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = io::Result<B>>,
+) -> (Option<A>, Option<io::Result<B>>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let mut ended = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(a) = first.as_mut().poll(cx) {
+            return Poll::Ready((Some(a), ended.take()));
+        }
+        if ended.is_none() {
+            match second.as_mut().poll(cx) {
+                Poll::Ready(Ok(b)) => ended = Some(Ok(b)),
+                Poll::Ready(Err(error)) => return Poll::Ready((None, Some(Err(error)))),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Writes what waits, all there is in one call, until the broker closes the connection.
+async fn write(outbox: &Outbox, mut writer: impl AsyncWrite + Unpin) -> WriteEnd {
+    let mut batch = Vec::new();
+    loop {
+        match poll_fn(|cx| outbox.poll_take(cx, &mut batch)).await {
+            Take::Write => {}
+            Take::Close => return WriteEnd::Flushed,
+            Take::Abort => return WriteEnd::Aborted,
+        }
+        let mut rest = &batch[..];
+        while !rest.is_empty() {
+            let wrote = poll_fn(|cx| match outbox.poll_abort(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => Pin::new(&mut writer).poll_write(cx, rest).map(Some),
+            });
+            match wrote.await {
+                None => return WriteEnd::Aborted,
+                Some(Ok(0)) => return WriteEnd::Broken(io::ErrorKind::WriteZero.into()),
+                Some(Ok(length)) => {
+                    outbox.wrote(length);
+                    rest = &rest[length..];
+                }
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Some(Err(error)) => return WriteEnd::Broken(error),
+            }
+        }
+        batch.clear();
+    }
+}

@@ -1,0 +1,92 @@
+//! The seam: all that the shell needs of the world.
+//!
+//! Production implements it over smol and real sockets ([`smol`](super::smol)), a simulator over a network and a clock
+//! of its own. Nothing else in the shell spawns, sleeps, reads a clock or touches a socket.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use futures_io::AsyncWrite;
+
+use crate::Millis;
+
+/// Tasks and time.
+pub trait Runtime: Clone + Send + Sync + 'static {
+    /// Where clients come from.
+    type Listener: Listener<Stream = Self::Stream>;
+    /// What connects one of them.
+    type Stream: Stream;
+
+    /// Runs a task beside the others, to its end.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// The time since the start, by a clock that never runs backwards.
+    fn now(&self) -> Millis;
+
+    /// Ready at the given moment or soon after, and never before: [`now`](Runtime::now) is then at least `at`.
+    fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static;
+
+    /// A point at which another task may run first: awaited wherever the order of tasks can matter, so that a simulator
+    /// can try every order. Nothing at all in production.
+    fn preempt(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A source of connections.
+pub trait Listener: Send + Sync + 'static {
+    /// What it hands out.
+    type Stream;
+
+    /// Waits for the next connection. Cancel safe: a future dropped has taken none.
+    ///
+    /// # Errors
+    /// Whatever the operating system says. None of it ends the server.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, PeerAddr)>> + Send;
+}
+
+/// A connection: two halves that one task uses side by side.
+pub trait Stream: Send + 'static {
+    /// The half that comes in.
+    type Reader: Reader;
+    /// The half that goes out. Closing it (`poll_close`) sends the end of the stream and leaves the other half alone.
+    type Writer: AsyncWrite + Send + Unpin + 'static;
+
+    /// Takes the two apart. The connection is closed when both are dropped.
+    fn split(self) -> (Self::Reader, Self::Writer);
+}
+
+/// The half of a connection that comes in. To wait and to read are two things, so that a connection that waits holds
+/// neither a buffer nor a place in the queue.
+pub trait Reader: Send + Unpin + 'static {
+    /// Ready when [`try_read`](Reader::try_read) is worth a try.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Reads what is there, without waiting. 0 bytes are the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is there; anything else: the connection is broken.
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// Where a client connects from. For the log and for limits, never an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAddr {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The other end of a unix socket, which has no name.
+    Unix,
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddr::Tcp(address) => address.fmt(f),
+            PeerAddr::Unix => f.write_str("unix"),
+        }
+    }
+}
