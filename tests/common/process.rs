@@ -1,0 +1,198 @@
+//! The real program as a child process, and plain clients of it over real sockets.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a test waits for comes long before; this only turns a hang into a failure.
+const HANG: Duration = Duration::from_secs(60);
+
+/// `seriatim serve` on a free port. Killed when dropped.
+pub struct Server {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    pub address: SocketAddr,
+}
+
+pub fn seriatim() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_seriatim"))
+}
+
+impl Server {
+    /// Starts a server with these flags besides, and waits until it listens.
+    pub fn start(flags: &[&str]) -> Server {
+        let mut child = seriatim()
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let line = line_with(&mut stderr, "listening on ");
+        let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+        Server { child, stderr, address }
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Connects and logs in.
+    pub fn log_in(&self, name: &str) -> Client {
+        let mut client = self.connect();
+        client.send(name);
+        assert_eq!(client.line().as_deref(), Some(&*format!("welcome {name}")));
+        client
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// Waits until the log says this.
+    pub fn wait_for_log(&mut self, text: &str) -> String {
+        line_with(&mut self.stderr, text)
+    }
+
+    /// Waits for the end of the process and returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        // Whatever it still has to log must not block it.
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Resident memory of the process, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line_with(log: &mut impl BufRead, text: &str) -> String {
+    let mut before = String::new();
+    loop {
+        let start = before.len();
+        assert_ne!(log.read_line(&mut before).unwrap(), 0, "the log ended without {text:?}:\n{before}");
+        if before[start..].contains(text) {
+            return before.split_off(start);
+        }
+    }
+}
+
+/// A client that knows nothing but lines.
+pub struct Client<S: Socket = TcpStream> {
+    pub stream: S,
+    reader: BufReader<S>,
+}
+
+/// What clients need of a socket, TCP's or unix's.
+pub trait Socket: Read + Write + Sized {
+    fn twin(&self) -> Self;
+    fn set_read_timeout(&self, timeout: Duration);
+    fn shut_down_write(&self);
+}
+
+impl Socket for TcpStream {
+    fn twin(&self) -> TcpStream {
+        self.try_clone().unwrap()
+    }
+
+    fn set_read_timeout(&self, timeout: Duration) {
+        TcpStream::set_read_timeout(self, Some(timeout)).unwrap();
+    }
+
+    fn shut_down_write(&self) {
+        // The server may have closed already.
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+impl Socket for UnixStream {
+    fn twin(&self) -> UnixStream {
+        self.try_clone().unwrap()
+    }
+
+    fn set_read_timeout(&self, timeout: Duration) {
+        UnixStream::set_read_timeout(self, Some(timeout)).unwrap();
+    }
+
+    fn shut_down_write(&self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client::over(stream)
+    }
+
+    /// Breaks the connection with a reset.
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+impl<S: Socket> Client<S> {
+    pub fn over(stream: S) -> Client<S> {
+        stream.set_read_timeout(HANG);
+        let reader = BufReader::new(stream.twin());
+        Client { stream, reader }
+    }
+
+    pub fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\n").as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next line, or `None` at the end of the stream.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line).unwrap() {
+            0 => None,
+            _ => Some(line.strip_suffix('\n').expect("a whole line").to_owned()),
+        }
+    }
+
+    pub fn expect(&mut self, line: &str) {
+        assert_eq!(self.line().as_deref(), Some(line));
+    }
+
+    /// All lines up to the end of the stream.
+    pub fn rest(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// Everything sent before has been processed.
+    pub fn barrier(&mut self) {
+        self.send("/ping barrier");
+        self.expect("pong barrier");
+    }
+
+    /// Closes the sending side.
+    pub fn end_input(&self) {
+        self.stream.shut_down_write();
+    }
+}

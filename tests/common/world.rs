@@ -1,0 +1,154 @@
+//! The test world: the core with clients around it, without sockets, tasks or a real clock.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use seriatim::protocol::Session;
+use seriatim::{ConnId, Effect, Event, Limits, State, step};
+
+/// What a client sees.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seen {
+    /// A line, without its newline.
+    Line(String),
+    /// The server closed the connection when all was written.
+    Closed,
+    /// The server gave the connection up.
+    Aborted,
+}
+
+/// The broker, its clients' sessions, and everything that was seen.
+pub struct World {
+    pub limits: Limits,
+    pub state: State,
+    sessions: BTreeMap<ConnId, Session>,
+    next: u64,
+    /// What was seen since somebody last asked, in the order in which the broker ordered it.
+    seen: Vec<(ConnId, Seen)>,
+    /// Whether the broker ordered the end.
+    pub stopped: bool,
+    /// Reading stops and connections close at once when the broker says so; if this is false, the test says when.
+    pub obedient: bool,
+    /// What happens because of what was ordered.
+    following: VecDeque<Event>,
+    /// Every event and effect, as JSON lines, if that is wanted.
+    pub log: Option<Vec<String>>,
+}
+
+impl World {
+    pub fn new(limits: Limits) -> World {
+        World::with_seed(limits, [7, 7])
+    }
+
+    pub fn with_seed(limits: Limits, hash_seed: [u64; 2]) -> World {
+        World {
+            state: State::new(limits.clone(), hash_seed),
+            limits,
+            sessions: BTreeMap::new(),
+            next: 1,
+            seen: Vec::new(),
+            stopped: false,
+            obedient: true,
+            following: VecDeque::new(),
+            log: None,
+        }
+    }
+
+    pub fn connect(&mut self) -> ConnId {
+        let conn = ConnId(self.next);
+        self.next += 1;
+        self.sessions.insert(conn, Session::new(&self.limits));
+        self.tell(Event::Connected(conn));
+        conn
+    }
+
+    /// The client sends bytes. Ignored when it is gone.
+    pub fn send(&mut self, conn: ConnId, bytes: &[u8]) {
+        let mut requests = Vec::new();
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.feed(bytes, &mut requests);
+        }
+        for request in requests {
+            self.tell(Event::Requested(conn, request));
+        }
+    }
+
+    /// The client closes its side.
+    pub fn end_input(&mut self, conn: ConnId) {
+        let mut requests = Vec::new();
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.finish(&mut requests);
+        }
+        for request in requests {
+            self.tell(Event::Requested(conn, request));
+        }
+        self.tell(Event::InputEnded(conn));
+    }
+
+    /// The connection breaks.
+    pub fn disconnect(&mut self, conn: ConnId) {
+        if self.sessions.remove(&conn).is_some() {
+            self.tell(Event::Disconnected(conn));
+        }
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, ms: u64) {
+        self.tell(Event::Ticked(self.state.now().plus(ms)));
+    }
+
+    pub fn is_connected(&self, conn: ConnId) -> bool {
+        self.sessions.contains_key(&conn)
+    }
+
+    /// What was seen since this was last asked.
+    pub fn take_seen(&mut self) -> Vec<(ConnId, Seen)> {
+        std::mem::take(&mut self.seen)
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            self.write_down(&event);
+            for effect in step(&mut self.state, event) {
+                self.write_down(&effect);
+                self.carry_out(effect);
+            }
+            next = self.following.pop_front();
+        }
+    }
+
+    fn write_down(&mut self, item: &impl serde::Serialize) {
+        if let Some(log) = &mut self.log {
+            log.push(serde_json::to_string(item).unwrap());
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, reply } => {
+                let mut lines = Vec::new();
+                reply.render(self.limits.line_bytes_max, &mut lines);
+                let lines = String::from_utf8(lines).expect("every server line is UTF-8");
+                assert!(lines.ends_with('\n'), "{lines:?}");
+                for conn in to {
+                    self.seen.extend(lines.lines().map(|line| (conn, Seen::Line(line.to_owned()))));
+                }
+            }
+            Effect::StopReading(conn) if self.obedient => self.following.push_back(Event::InputEnded(conn)),
+            Effect::StopReading(_) => {}
+            Effect::Close { conn, .. } => {
+                self.seen.push((conn, Seen::Closed));
+                if self.obedient && self.sessions.remove(&conn).is_some() {
+                    self.following.push_back(Event::Disconnected(conn));
+                }
+            }
+            Effect::Abort(conn) => {
+                if self.sessions.remove(&conn).is_some() {
+                    self.seen.push((conn, Seen::Aborted));
+                    self.following.push_back(Event::Disconnected(conn));
+                }
+            }
+            Effect::Stop => self.stopped = true,
+        }
+    }
+}

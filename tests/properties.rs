@@ -1,0 +1,252 @@
+//! The guarantees that the core alone can break, as properties of random histories, and the core against a naive model.
+//!
+//! `PROPTEST_CASES=1000000 cargo test --release --test properties` looks longer.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::model::{Action, Model, act, without_words};
+use common::world::{Seen, World};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use seriatim::{ConnId, Effect, Event, Limits, State, step};
+
+const CASES: u32 = 10_000;
+
+fn config() -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+/// Small enough that every limit is met.
+fn limits() -> Limits {
+    Limits { line_bytes_max: 8192, recipients_max: 3, login_ms_max: 100, flush_ms_max: 50, drain_ms_max: 30 }
+}
+
+const NAMES: [&str; 6] = ["al", "AL", "bob", "zoë", "ZOË", "carol"];
+
+fn name() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(&NAMES[..])
+}
+
+/// A message to up to four; its text is replaced by a unique one.
+fn message() -> impl Strategy<Value = String> {
+    proptest::collection::vec(name(), 1..=4).prop_map(|to| format!("{}: TEXT", to.join(", ")))
+}
+
+/// Lines of every sort, good and bad.
+fn any_line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => name().prop_map(str::to_owned),
+        12 => message(),
+        3 => Just("/who".to_owned()),
+        2 => Just("/quit".to_owned()),
+        2 => proptest::sample::select(&["/ping", "/ping  a b", "/pong", "/", "/who x", "/quit  x"][..]).prop_map(str::to_owned),
+        4 => proptest::sample::select(&["", " ", "hello", ":x", ", ,: x", "al:", "a b: x", ".al", "-", "a/b", "al: \x1b[0m", "\u{7}", "al,,\tbob : x\t: y "][..]).prop_map(str::to_owned),
+        2 => "[abl:, /\t.\u{7}-]{0,12}",
+    ]
+}
+
+const CLIENTS: usize = 6;
+
+fn any_action() -> impl Strategy<Value = Action> {
+    let client = 0..CLIENTS;
+    prop_oneof![
+        3 => Just(Action::Connect),
+        24 => (client.clone(), any_line()).prop_map(|(client, line)| Action::Send(client, line)),
+        1 => client.clone().prop_map(Action::Eof),
+        1 => client.clone().prop_map(Action::Reset),
+        1 => client.prop_map(Action::Overflow),
+        2 => (0_u64..40).prop_map(Action::Pass),
+    ]
+}
+
+/// A history, with the server stopping somewhere in one of four.
+fn history() -> impl Strategy<Value = Vec<Action>> {
+    let stop = prop_oneof![3 => Just(None), 1 => (0_usize..60).prop_map(Some)];
+    (proptest::collection::vec(any_action(), 0..60), stop).prop_map(|(mut actions, stop)| {
+        // Without somebody logged in not much can happen.
+        let mut history = vec![Action::Connect, Action::Connect];
+        history.extend([Action::Send(0, "al".into()), Action::Send(1, "bob".into())]);
+        if let Some(stop) = stop {
+            actions.insert(stop.min(actions.len()), Action::Stop);
+        }
+        history.append(&mut actions);
+        for (number, action) in history.iter_mut().enumerate() {
+            if let Action::Send(_, line) = action {
+                *line = line.replace("TEXT", &format!("m{number}"));
+            }
+        }
+        history
+    })
+}
+
+/// A world in which the test, not the broker, says when a connection has closed.
+fn slow_world() -> World {
+    let mut world = World::new(limits());
+    world.obedient = false;
+    world
+}
+
+/// The number of the message that a line delivers.
+fn delivered(seen: &Seen) -> Option<usize> {
+    let Seen::Line(line) = seen else { return None };
+    line.strip_prefix("from ")?.split_once(": m")?.1.parse().ok()
+}
+
+/// What each client saw, in order.
+fn mailboxes(history: &[Action]) -> BTreeMap<usize, Vec<Seen>> {
+    let mut world = slow_world();
+    let mut mailboxes: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
+    for action in history {
+        for (client, seen) in act(&mut world, action) {
+            mailboxes.entry(client).or_default().push(seen);
+        }
+    }
+    mailboxes
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Every line that anybody sees, in the order of the effects, is the one that the naive model says.
+    #[test]
+    fn the_core_does_what_the_model_does(history in history()) {
+        let (mut world, mut model) = (slow_world(), Model::new(limits()));
+        for (number, action) in history.iter().enumerate() {
+            let (real, expected) = (act(&mut world, action), model.act(action));
+            prop_assert_eq!(without_words(real), expected, "after {}: {:?}", number, action);
+        }
+    }
+
+    /// G1, G2, G3, G4: what anybody receives is in the one order in which it was sent. That order is the same for all
+    /// (G1, G3), agrees with each sender's (G2), and has every answer behind what it answers (G4).
+    #[test]
+    fn g1_g2_g3_g4_everybody_sees_the_one_order(history in history()) {
+        for (client, mailbox) in mailboxes(&history) {
+            let numbers: Vec<usize> = mailbox.iter().filter_map(delivered).collect();
+            prop_assert!(numbers.is_sorted_by(|a, b| a < b), "client {} received {:?}", client, numbers);
+        }
+    }
+
+    /// G5, G7, G8: a message reaches exactly those who hold a name in it at that moment, once each, from whoever holds
+    /// the sender's name; and its sender hears exactly of the others.
+    #[test]
+    fn g5_g7_g8_join_or_send(history in history()) {
+        let mut world = slow_world();
+        for (number, action) in history.iter().enumerate() {
+            let mut expected = BTreeSet::new();
+            let mut missing = BTreeSet::new();
+            if let Action::Send(client, line) = action
+                && let Some(sender) = world.state.name(ConnId(*client as u64 + 1)).cloned()
+                && let Some((to, _)) = line.split_once(&format!(": m{number}"))
+                && to.split(", ").count() <= limits().recipients_max
+            {
+                for name in to.split(", ") {
+                    match world.state.holder(name) {
+                        Some(holder) => drop(expected.insert((holder.0 as usize - 1, format!("from {sender}: m{number}")))),
+                        None => drop(missing.insert(name.to_lowercase())),
+                    }
+                }
+            }
+            let seen = act(&mut world, action);
+            let got: Vec<(usize, String)> = seen.iter().filter_map(|(client, seen)| match seen {
+                Seen::Line(line) if line.starts_with("from ") && delivered(seen).is_some() => Some((*client, line.clone())),
+                _ => None,
+            }).collect();
+            prop_assert_eq!(got.len(), expected.len(), "each once: {:?}", got);
+            prop_assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), expected);
+            let told: BTreeSet<String> = seen.iter().filter_map(|(_, seen)| match seen {
+                Seen::Line(line) => line.strip_prefix("error no-such-peer: "),
+                Seen::Closed | Seen::Aborted => None,
+            }).flat_map(|names| names.split(", ")).map(str::to_lowercase).collect();
+            if matches!(action, Action::Send(_, line) if line.contains(": m")) {
+                prop_assert_eq!(told, missing);
+            }
+        }
+    }
+
+    /// G6: what a client sees is gap-free to its end: nothing comes behind the goodbye or the close, and nothing twice.
+    #[test]
+    fn g6_a_mailbox_ends_once(history in history()) {
+        for (client, mailbox) in mailboxes(&history) {
+            let closed = mailbox.iter().position(|seen| *seen == Seen::Closed);
+            let behind = closed.map_or(&[][..], |closed| &mailbox[closed + 1..]);
+            prop_assert!(behind.iter().all(|seen| *seen == Seen::Aborted), "client {}: {:?}", client, behind);
+            prop_assert!(behind.len() <= 1);
+            let bye = mailbox.iter().position(|seen| matches!(seen, Seen::Line(line) if line.starts_with("bye ")));
+            prop_assert!(bye.is_none() || bye.map(|bye| bye + 1) == closed, "client {}: {:?}", client, mailbox);
+        }
+    }
+
+    /// G7: at every moment a name is held by one connection, and a connection holds one name.
+    #[test]
+    fn g7_one_session_a_name(history in history()) {
+        let mut world = slow_world();
+        for action in &history {
+            act(&mut world, action);
+            let mut names = 0;
+            for client in 0..CLIENTS + 60 {
+                let conn = ConnId(client as u64 + 1);
+                if let Some(name) = world.state.name(conn) {
+                    prop_assert_eq!(world.state.holder(name.as_str()), Some(conn));
+                    names += 1;
+                }
+            }
+            prop_assert_eq!(names, world.state.peers());
+        }
+    }
+
+    /// G10, G11: from wherever it is asked, a shutdown says goodbye to all who are there, and ends: when all input has
+    /// ended and all are flushed, or at its deadline.
+    #[test]
+    fn g10_g11_a_shutdown_ends(history in history(), clients_obey: bool) {
+        let mut world = slow_world();
+        for action in &history {
+            act(&mut world, action);
+        }
+        act(&mut world, &Action::Stop);
+        for client in 0..CLIENTS + 60 {
+            if clients_obey {
+                act(&mut world, &Action::Eof(client));
+            }
+        }
+        prop_assert!(!clients_obey || world.state.peers() == 0, "goodbye to all");
+        for client in 0..CLIENTS + 60 {
+            if clients_obey {
+                act(&mut world, &Action::Reset(client));
+            }
+        }
+        if !clients_obey {
+            act(&mut world, &Action::Pass(limits().drain_ms_max));
+        }
+        prop_assert!(world.stopped);
+        prop_assert_eq!(world.state.connections(), 0);
+    }
+
+    /// G12: the same events give the same effects, whatever the key of the hash; and events survive being written down.
+    #[test]
+    fn g12_the_same_events_give_the_same_effects(history in history(), seed: [u64; 2]) {
+        let (mut one, mut other) = (slow_world(), World::with_seed(limits(), seed));
+        other.obedient = false;
+        (one.log, other.log) = (Some(Vec::new()), Some(Vec::new()));
+        for action in &history {
+            act(&mut one, action);
+            act(&mut other, action);
+        }
+        prop_assert_eq!(&one.log, &other.log);
+        let mut state = State::new(limits(), seed);
+        let log = one.log.unwrap();
+        let mut log = log.iter();
+        while let Some(line) = log.next() {
+            let event: Event = serde_json::from_str(line).unwrap();
+            for effect in step(&mut state, event) {
+                let written: Effect = serde_json::from_str(log.next().unwrap()).unwrap();
+                prop_assert_eq!(effect, written);
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What only a socket shows, against the real program. `/ping` and `welcome` are the barriers; nothing sleeps.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::thread;
+
+use common::process::{Client, Server, seriatim};
+
+fn numbered(range: std::ops::Range<usize>, to: &str) -> Vec<u8> {
+    range.flat_map(|n| format!("{to}: message {n}\n").into_bytes()).collect()
+}
+
+/// The numbers of the messages in these lines, which must all be from `from`.
+fn numbers<'a>(lines: impl IntoIterator<Item = &'a String>, from: &str) -> Vec<usize> {
+    let head = format!("from {from}: message ");
+    lines.into_iter().map(|line| line.strip_prefix(&head).expect(line).parse().expect(line)).collect()
+}
+
+#[test]
+fn g6_g10_a_half_close_loses_nothing() {
+    let server = Server::start(&[]);
+    for _ in 0..100 {
+        let mut al = server.connect();
+        al.send("al");
+        al.send_bytes(&numbered(0..1000, "al"));
+        al.end_input();
+        al.expect("welcome al");
+        assert_eq!(numbers(&al.rest(), "al"), (0..1000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn g10_a_last_line_without_newline_counts() {
+    let server = Server::start(&[]);
+    let mut al = server.connect();
+    al.send_bytes(b"al\nal: hi");
+    al.end_input();
+    assert_eq!(al.rest(), ["welcome al", "from al: hi"]);
+}
+
+#[test]
+fn bytes_may_come_one_at_a_time() {
+    let server = Server::start(&[]);
+    let mut al = server.connect();
+    for byte in "al\r\nal: grüß dich\r\n/ping x\r\n".bytes() {
+        al.send_bytes(&[byte]);
+    }
+    for line in ["welcome al", "from al: grüß dich", "pong x"] {
+        al.expect(line);
+    }
+}
+
+#[test]
+fn g9_a_reset_harms_nobody_else() {
+    let server = Server::start(&[]);
+    let mut bob = server.log_in("bob");
+    for _ in 0..50 {
+        server.connect().reset(); // perhaps before it was accepted
+        let mut greeting = server.connect();
+        greeting.send_bytes(b"al");
+        greeting.reset();
+        let mut al = server.log_in("al");
+        al.send_bytes(b"bob: whole\nbob: hal");
+        bob.expect("from al: whole");
+        al.reset(); // in mid-line
+        // Until the reset is noticed, al is there; afterwards bob is told.
+        loop {
+            bob.send("al: still there?");
+            bob.send("/ping x");
+            let line = bob.line().unwrap();
+            if line != "pong x" {
+                assert_eq!(line, "error no-such-peer: al");
+                bob.expect("pong x");
+                break;
+            }
+        }
+    }
+    bob.barrier();
+}
+
+#[test]
+fn g5_what_was_sent_before_a_reset_still_counts() {
+    let server = Server::start(&[]);
+    let mut bob = server.log_in("bob");
+    // al never reads, and closes with its welcome unread: that resets the connection.
+    let mut al = Client::connect(server.address);
+    al.send_bytes(b"al\nbob: farewell\n");
+    drop(al);
+    bob.expect("from al: farewell");
+}
+
+#[test]
+fn g6_g9_a_peer_that_never_reads_is_closed_and_nobody_waits_for_it() {
+    const LINES: usize = 1000;
+    let server = Server::start(&["--outbox-bytes-max=262144"]);
+    let mut laggard = server.log_in("laggard");
+    let mut quiet = server.log_in("quiet");
+    let mut al = server.log_in("al");
+    let line = format!("laggard: {}\n", "x".repeat(8000));
+    let mut told = false;
+    let mut sent = 0;
+    while !told {
+        for _ in 0..LINES {
+            al.send_bytes(line.as_bytes());
+        }
+        sent += LINES;
+        assert!(sent < 100_000, "800 MB to a peer that never reads");
+        // Neither the sender nor anybody else is held up.
+        quiet.send("quiet: hello");
+        quiet.expect("from quiet: hello");
+        al.send("/ping x");
+        loop {
+            match &*al.line().unwrap() {
+                "pong x" => break,
+                other => assert_eq!(other, "error no-such-peer: laggard"),
+            }
+            told = true;
+        }
+    }
+    assert!(server.resident_bytes() < 64 << 20, "{} bytes", server.resident_bytes());
+    // Now it reads: a gap-free beginning, and then why it was closed.
+    let lines = laggard.rest();
+    let (last, before) = lines.split_last().unwrap();
+    assert_eq!(last, "bye too slow");
+    assert!(before.len() >= 262_144 / 8100 && before.len() < sent);
+    assert!(before.iter().all(|line| line.len() == "from al: ".len() + 8000));
+}
+
+#[test]
+fn g9_a_burst_alone_makes_nobody_too_slow() {
+    const LINES: usize = 4096;
+    let server = Server::start(&["--outbox-bytes-max=65536"]);
+    let mut bob = server.log_in("b");
+    // One read of 16 KiB becomes 300 KiB for bob.
+    let sender = "é".repeat(32);
+    let mut al = server.log_in(&sender);
+    al.send_bytes("b:x\n".repeat(LINES).as_bytes());
+    for _ in 0..LINES {
+        bob.expect(&format!("from {sender}: x"));
+    }
+    bob.barrier();
+}
+
+#[test]
+fn g10_sigterm_flushes_what_was_accepted() {
+    for _ in 0..10 {
+        let mut server = Server::start(&[]);
+        let (mut al, mut bob) = (server.log_in("al"), server.log_in("bob"));
+        al.send_bytes(&numbered(0..500, "bob"));
+        al.barrier(); // these have been accepted
+        al.send_bytes(&numbered(500..1000, "bob")); // these perhaps
+        server.terminate();
+        let lines = bob.rest();
+        let (last, before) = lines.split_last().unwrap();
+        assert_eq!(last, "bye server shutting down");
+        let received = numbers(before, "al");
+        assert!(received.len() >= 500);
+        assert_eq!(received, (0..received.len()).collect::<Vec<_>>());
+        assert_eq!(al.rest(), ["bye server shutting down"]);
+        drop((al, bob));
+        assert_eq!(server.wait(), Some(0));
+    }
+}
+
+#[test]
+fn g7_a_name_is_handed_over_300_times() {
+    let server = Server::start(&[]);
+    for n in 0..300 {
+        let mut al = server.log_in("al");
+        al.send(&format!("al: {n}"));
+        al.expect(&format!("from al: {n}"));
+        // Alternately: leave in order and wait for it, leave in order and do not wait, say goodbye.
+        match n % 3 {
+            0 => {
+                al.end_input();
+                assert_eq!(al.line(), None);
+            }
+            1 => {
+                al.send("/quit");
+                al.expect("bye quit");
+            }
+            _ => {
+                al.end_input();
+                drop(al);
+                take_at_last(&server, "al").end_input();
+                let mut al = take_at_last(&server, "al");
+                al.send("/quit");
+                al.expect("bye quit");
+            }
+        }
+    }
+}
+
+/// Logs in under a name whose holder is leaving: refused until it has left, and from then on as good as any.
+fn take_at_last(server: &Server, name: &str) -> Client {
+    let mut client = server.connect();
+    loop {
+        client.send(name);
+        match client.line().unwrap() {
+            line if line.starts_with("error name-taken: ") => {}
+            line => {
+                assert_eq!(line, format!("welcome {name}"));
+                break;
+            }
+        }
+    }
+    client.send(&format!("{name}: can you hear me?"));
+    client.expect(&format!("from {name}: can you hear me?"));
+    client
+}
+
+#[test]
+fn g2_g3_everybody_sees_the_same_order() {
+    const EACH: usize = 300;
+    let server = Server::start(&[]);
+    let names = ["al", "bob", "carol", "dave"];
+    let clients: Vec<Client> = names.iter().map(|name| server.log_in(name)).collect();
+    let talk = |mut client: Client| {
+        let mut writer = client.stream.try_clone().unwrap();
+        let writing = thread::spawn(move || {
+            for n in 0..EACH {
+                writer.write_all(format!("al, bob, carol, dave: message {n}\n").as_bytes()).unwrap();
+            }
+        });
+        let lines: Vec<String> = (0..4 * EACH).map(|_| client.line().unwrap()).collect();
+        writing.join().unwrap();
+        lines
+    };
+    let talking: Vec<_> = clients.into_iter().map(|client| thread::spawn(move || talk(client))).collect();
+    let seen: Vec<Vec<String>> = talking.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(seen.iter().all(|lines| lines == &seen[0]), "G3");
+    for name in names {
+        let head = format!("from {name}: ");
+        let of_one = seen[0].iter().filter(|line| line.starts_with(&head));
+        assert_eq!(numbers(of_one, name), (0..EACH).collect::<Vec<_>>(), "G2");
+    }
+}
+
+#[test]
+fn login_has_a_deadline() {
+    let server = Server::start(&["--login-timeout=0.05"]);
+    let mut late = server.connect();
+    assert_eq!(late.rest(), ["bye login timeout"]);
+    let mut refused = server.connect();
+    refused.send("not a name");
+    assert!(refused.line().unwrap().starts_with("error bad-name: "));
+    assert_eq!(refused.rest(), ["bye login timeout"]);
+}
+
+#[test]
+fn g10_a_drain_has_a_deadline() {
+    let mut server = Server::start(&["--drain-timeout=0.05"]);
+    let (_laggard, mut al) = (server.log_in("laggard"), server.log_in("al"));
+    // More than the network and the outbox hold, so something is left to be flushed.
+    for _ in 0..3000 {
+        al.send(&format!("laggard: {}", "x".repeat(8000)));
+    }
+    al.send("/ping x");
+    while al.line().unwrap() != "pong x" {}
+    server.terminate();
+    server.wait_for_log("did not read its last lines in time");
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let mut server = Server::start(&["--drain-timeout=3600"]);
+    // It stays, so the first signal alone would wait for it.
+    let _al = server.log_in("al");
+    server.terminate();
+    server.wait_for_log("a second signal stops at once");
+    server.terminate();
+    assert_eq!(server.wait(), Some(128 + 15));
+}
+
+#[test]
+fn unix_sockets_and_ipv6_serve_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let unix = format!("--listen=unix:{}", path.display());
+    {
+        let mut server = Server::start(&[&unix, "--listen=[::1]:0"]);
+        server.wait_for_log("listening on unix:");
+        let line = server.wait_for_log("listening on [::1]:");
+        let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+        let mut al = Client::over(UnixStream::connect(&path).unwrap());
+        al.send("al");
+        al.expect("welcome al");
+        let mut bob = Client::connect(address);
+        bob.send("bob");
+        bob.expect("welcome bob");
+        bob.send("al: hi");
+        al.expect("from bob: hi");
+        // The server is killed and leaves its socket file behind.
+    }
+    assert!(path.exists());
+    let mut server = Server::start(&[&unix]);
+    server.wait_for_log("listening on unix:");
+    let mut al = Client::over(UnixStream::connect(&path).unwrap());
+    al.send("al");
+    al.expect("welcome al");
+    server.terminate();
+    assert_eq!(al.rest(), ["bye server shutting down"]);
+    drop(al);
+    assert_eq!(server.wait(), Some(0));
+    assert!(!path.exists(), "it is removed in the end");
+}
+
+/// What the program says, and its exit code.
+fn refusal(arguments: &[&str]) -> (String, Option<i32>) {
+    let output = seriatim().args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.stdout.is_empty());
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+#[test]
+fn bad_arguments_get_one_line_and_exit_code_2() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = busy.local_addr().unwrap().to_string();
+    for (arguments, culprit) in [
+        (&["serve", "--listen", &busy][..], &*busy),
+        (&["serve", "--listen", "nonsense"], "nonsense"),
+        (&["serve", "--listen", "127.0.0.1:70000"], "127.0.0.1:70000"),
+        (&["serve", "--listen", "unix:"], "unix:"),
+        (&["serve", "--listen", "unix:/nonexistent/socket"], "/nonexistent/socket"),
+        (&["serve", "--listen", "unix:/dev/null"], "/dev/null"),
+        (&["serve", "--line-bytes-max", "3"], "--line-bytes-max"),
+        (&["serve", "--login-timeout", "soon"], "soon"),
+        (&["serve", "--log", "xml"], "xml"),
+        (&["serve", "--lisen", "x"], "--lisen"),
+        (&["frobnicate"], "frobnicate"),
+        (&["chat"], "NAME"),
+        (&["chat", "a b"], "a b"),
+        (&["chat", "al@nowhere"], "nowhere"),
+    ] {
+        let (said, code) = refusal(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+        assert!(said.starts_with("seriatim: ") && said.contains(culprit), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let mut server = Server::start(&["--log=json"]);
+    server.log_in("al").end_input();
+    let line = server.wait_for_log("disconnected");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["reason"], "end of input");
+}
