@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use common::process::{Client, Server, seriatim};
@@ -310,6 +310,20 @@ fn unix_sockets_and_ipv6_serve_as_well() {
     drop(al);
     assert_eq!(server.wait(), Some(0));
     assert!(!path.exists(), "it is removed in the end");
+}
+
+/// Bug: with a terminal for its standard error, `serve` once panicked before it listened.
+#[test]
+fn the_log_may_go_to_a_terminal() {
+    let command = format!("{} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_seriatim"));
+    // `script`, which every Debian has, runs it in a terminal of its own, and takes it along when it ends.
+    let mut script =
+        Command::new("script").args(["-qec", &command, "/dev/null"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(script.stdout.take().unwrap());
+    let first = log.by_ref().lines().next().unwrap().unwrap();
+    script.kill().unwrap();
+    script.wait().unwrap();
+    assert!(first.contains("listening on 127.0.0.1:") && first.contains("\x1b["), "{first}");
 }
 
 /// What the program says, and its exit code.

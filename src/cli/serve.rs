@@ -44,7 +44,11 @@ fn start_log(format: LogFormat) {
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => {
-            log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+            log.with_ansi(
+                io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            )
+            .init();
         }
     }
 }
