@@ -29,6 +29,11 @@ fn what_the_consoles_show_is_what_happens() {
         // The port is the only thing that differs from what is written.
         let port = server.address.port().to_string();
         let command = command.replace("7878", &port);
+        let tool = command.split("| ").nth(1).and_then(|tool| tool.split(' ').next()).unwrap();
+        if tool != "seriatim" && Command::new(tool).arg("-h").output().is_err() {
+            eprintln!("SKIPPED: there is no `{tool}` here to run {command}");
+            continue;
+        }
         let ran = Command::new("sh").arg("-c").arg(&command).env("PATH", &path).output().unwrap();
         assert_eq!(String::from_utf8(ran.stdout).unwrap(), output, "{command}");
         assert!(ran.status.success(), "{command}");

@@ -5,9 +5,10 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::process::{Client, Server, seriatim};
@@ -147,6 +148,49 @@ fn g9_a_burst_alone_makes_nobody_too_slow() {
     bob.barrier();
 }
 
+/// Bug: a client whose lines ask for nothing once kept the server from ever serving anybody else.
+#[test]
+fn g9_a_flood_of_any_sort_leaves_the_others_served() {
+    let server = Server::start(&[]);
+    let mut quiet = server.log_in("quiet");
+    let missing: Vec<String> = (0..99).map(|n| format!("é{n}")).collect();
+    for (name, flood) in [
+        ("blank", "\n".repeat(1 << 20)),
+        ("long", "x".repeat(1 << 20)),
+        // Bug: a line to 99 who are not here once took 5 ms.
+        ("missing", format!("{}: x\n", missing.join(",")).repeat(2000)),
+        ("who", "/who\n".repeat(10_000)),
+    ] {
+        let mut flooder = server.log_in(name);
+        let mut reader = flooder.stream.try_clone().unwrap();
+        let reading = thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) && flooder.stream.write_all(flood.as_bytes()).is_ok() {}
+                flooder.stream.shutdown(Shutdown::Both)
+            });
+            for _ in 0..20 {
+                quiet.barrier();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        drop(reading.join());
+    }
+}
+
+/// Bug: a log that nobody reads once stopped the server, when its pipe was full.
+#[test]
+fn g9_a_log_that_nobody_reads_stops_nobody() {
+    let server = Server::start(&[]);
+    for _ in 0..2000 {
+        let mut client = server.connect();
+        client.end_input();
+        assert_eq!(client.line(), None);
+    }
+    server.log_in("al").barrier();
+}
+
 #[test]
 fn g10_sigterm_flushes_what_was_accepted() {
     for _ in 0..10 {
@@ -249,8 +293,7 @@ fn login_has_a_deadline() {
     assert_eq!(late.rest(), ["bye login timeout"]);
     let mut refused = server.connect();
     refused.send("not a name");
-    assert!(refused.line().unwrap().starts_with("error bad-name: "));
-    assert_eq!(refused.rest(), ["bye login timeout"]);
+    assert_eq!(refused.rest().last().unwrap(), "bye login timeout");
 }
 
 #[test]
@@ -316,9 +359,11 @@ fn unix_sockets_and_ipv6_serve_as_well() {
 #[test]
 fn the_log_may_go_to_a_terminal() {
     let command = format!("{} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_seriatim"));
-    // `script`, which every Debian has, runs it in a terminal of its own, and takes it along when it ends.
-    let mut script =
-        Command::new("script").args(["-qec", &command, "/dev/null"]).stdout(Stdio::piped()).spawn().unwrap();
+    // `script` runs it in a terminal of its own, and takes it along when it ends.
+    let script = Command::new("script").args(["-qec", &command, "/dev/null"]).stdout(Stdio::piped()).spawn();
+    let Ok(mut script) = script else {
+        return eprintln!("SKIPPED: there is no `script` to provide a terminal");
+    };
     let mut log = BufReader::new(script.stdout.take().unwrap());
     let first = log.by_ref().lines().next().unwrap().unwrap();
     script.kill().unwrap();
@@ -346,6 +391,7 @@ fn bad_arguments_get_one_line_and_exit_code_2() {
         (&["serve", "--listen", "unix:/dev/null"], "/dev/null"),
         (&["serve", "--line-bytes-max", "3"], "--line-bytes-max"),
         (&["serve", "--login-timeout", "soon"], "soon"),
+        (&["serve", "--outbox-bytes-max", "8192"], "--outbox-bytes-max"),
         (&["serve", "--log", "xml"], "xml"),
         (&["serve", "--lisen", "x"], "--lisen"),
         (&["frobnicate"], "frobnicate"),

@@ -1,10 +1,11 @@
 //! [`State`]: all that the broker remembers.
 
+use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use siphasher::sip::SipHasher13;
 
 use super::event::{ConnId, Millis};
@@ -132,7 +133,17 @@ impl State {
 
     /// The connection that holds the name `written`.
     pub fn holder(&self, written: &str) -> Option<ConnId> {
-        self.names.get(&*Name::key_of(written)?).copied()
+        self.holder_of_key(&Name::key_of(written)?)
+    }
+
+    /// The connection that holds the name with this key.
+    pub(super) fn holder_of_key(&self, key: &str) -> Option<ConnId> {
+        self.names.get(key).copied()
+    }
+
+    /// An empty set of texts from outside.
+    pub(super) fn text_set<'a>(&self) -> HashSet<Cow<'a, str>, impl BuildHasher + use<'a>> {
+        HashSet::with_hasher(self.names.hasher().clone())
     }
 
     /// Lets `conn` hold `name`, or hands the name back if somebody does.

@@ -1,5 +1,6 @@
 //! [`step`]: the heart.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use smallvec::smallvec;
@@ -132,25 +133,26 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
 fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &mut Vec<Effect>) {
     let mut to = Conns::new();
     let mut missing: Vec<Text> = Vec::new();
+    let mut missing_keys = state.text_set();
     for written in message.recipients() {
-        match state.holder(written) {
+        let key = Name::key_of(written);
+        match key.as_ref().and_then(|key| state.holder_of_key(key)) {
             Some(holder) if to.contains(&holder) => {}
             Some(holder) => to.push(holder),
-            None if missing.iter().any(|other| same_peer(other.as_str(), written)) => {}
-            None => missing.push(message.share(written)),
+            // What is no name is compared as it is written.
+            None if missing_keys.insert(key.unwrap_or(Cow::Borrowed(written))) => {
+                missing.push(message.share(written))
+            }
+            None => {}
         }
     }
+    drop(missing_keys);
     if !to.is_empty() {
         effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
     }
     if !missing.is_empty() {
         effects.push(reply(conn, Reply::Error(Refusal::NoSuchPeer(missing))));
     }
-}
-
-/// Whether two recipients as written mean the same, be they names or not.
-fn same_peer(a: &str, b: &str) -> bool {
-    a == b || matches!((Name::parse(a), Name::parse(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {

@@ -45,7 +45,7 @@ pub(crate) struct ServeOptions {
     line_bytes_max: u32,
 
     /// The most recipients one line may list.
-    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     recipients_max: u32,
 
     /// How many bytes may wait for one client; beyond that it is closed as too slow.
@@ -66,9 +66,18 @@ pub(crate) struct ServeOptions {
 }
 
 impl ServeOptions {
-    pub(crate) fn config(&self) -> Config {
+    /// What was asked for, or why it makes no sense.
+    pub(crate) fn config(&self) -> Result<Config, String> {
+        // One line from anybody must never be too much for a client that reads.
+        let least = 4 * (self.line_bytes_max + 256);
+        if self.outbox_bytes_max < least {
+            return Err(format!(
+                "--outbox-bytes-max {} is too small for --line-bytes-max {}: at least {least} are needed",
+                self.outbox_bytes_max, self.line_bytes_max
+            ));
+        }
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
-        Config {
+        Ok(Config {
             limits: Limits {
                 line_bytes_max: size(self.line_bytes_max),
                 recipients_max: size(self.recipients_max),
@@ -78,7 +87,7 @@ impl ServeOptions {
             },
             outbox_bytes_max: size(self.outbox_bytes_max),
             ..Config::default()
-        }
+        })
     }
 }
 

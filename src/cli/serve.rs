@@ -9,6 +9,7 @@ use seriatim::server::runtime::Runtime;
 use seriatim::server::smol::{Address, Smol, SmolListener};
 use seriatim::server::{Config, serve};
 use tracing::info;
+use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
 use super::complain;
@@ -25,12 +26,12 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
 
 /// Serves until a signal has come and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
-    start_log(options.log);
+    let config = options.config()?;
+    let _log = start_log(options.log);
     let listeners = listen(&options.listen)?;
     let signals = Signals::new([Signal::Int, Signal::Term])
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
     let runtime = Smol::new();
-    let config = options.config();
     announce(&listeners, &config);
     let shutdown = first_signal(runtime.clone(), signals);
     runtime.block_on(serve(runtime.clone(), listeners, config, shutdown));
@@ -38,19 +39,17 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     Ok(())
 }
 
-fn start_log(format: LogFormat) {
-    // A standard error that is closed or full loses lines of the log and nothing else.
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).log_internal_errors(false).with_target(false);
+/// Starts the log, which ends when the guard goes. A standard error that is closed, full or not read loses lines of the log
+/// and nothing else: a thread of its own writes them, and nobody waits for it.
+fn start_log(format: LogFormat) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let log = tracing_subscriber::fmt().with_writer(writer).log_internal_errors(false).with_target(false);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => {
-            log.with_ansi(
-                io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            )
-            .init();
-        }
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal() && !no_color).init(),
     }
+    guard
 }
 
 fn listen(addresses: &[Address]) -> Result<Vec<SmolListener>, String> {

@@ -94,8 +94,8 @@ impl Name {
             return None;
         }
         if written.is_ascii() {
-            // Folding keeps an ASCII text's validity, so the caller's look-up in a map of valid names is the check.
-            return Some(fold(written));
+            // Folding keeps what else makes an ASCII text valid, so a look-up in a map of valid names is the check.
+            return (written.len() <= NAME_CHARS_MAX).then(|| fold(written));
         }
         check(written).ok()?;
         Some(fold(written))

@@ -16,7 +16,7 @@ use tracing::info;
 use super::World;
 use super::ingress::Input;
 use super::outbox::{Outbox, Take};
-use super::runtime::{PeerAddr, Reader, Runtime, Stream};
+use super::runtime::{PeerAddr, Reader, Runtime, Stream, Writer};
 use crate::protocol::Session;
 use crate::{CloseReason, ConnId};
 
@@ -43,7 +43,8 @@ pub(super) async fn run<R: Runtime>(
     let report = Report { world: &world, conn };
     let (reader, writer) = stream.split();
     let session = Session::new(&world.config.limits);
-    let end = Conn { world: &world, conn, outbox: &outbox, reader, session }.converse(writer).await;
+    let end =
+        Conn { world: &world, conn, outbox: &outbox, reader, session, broken: false }.converse(writer).await;
     info!(%conn, %peer, reason = %end, "disconnected");
     drop(report);
 }
@@ -66,6 +67,8 @@ struct Conn<'a, R: Runtime> {
     outbox: &'a Outbox,
     reader: <R::Stream as Stream>::Reader,
     session: Session,
+    /// Writing has failed. The operating system may say that only once, and show the end of the stream to who reads on.
+    broken: bool,
 }
 
 /// How a connection ended, for the log.
@@ -110,7 +113,10 @@ impl<R: Runtime> Conn<'_, R> {
         let (written, read) = both(write(outbox, &mut writer), self.read()).await;
         match (written, read) {
             (None, Some(Err(error))) => End::Broken(error),
-            (None, _) | (Some(WriteEnd::Aborted), _) => End::GaveUp,
+            (None, _) | (Some(WriteEnd::Aborted), _) => {
+                writer.reset();
+                End::GaveUp
+            }
             (Some(WriteEnd::Flushed), read) => {
                 // If this fails, the client is gone and has what it has.
                 let _ = poll_fn(|cx| Pin::new(&mut writer).poll_close(cx)).await;
@@ -121,6 +127,7 @@ impl<R: Runtime> Conn<'_, R> {
             }
             (Some(WriteEnd::Broken(error)), read) => {
                 // The client takes no more, but what it said before it left still counts.
+                self.broken = true;
                 if read.is_none() {
                     linger(self.world, outbox, self.read()).await;
                 }
@@ -133,14 +140,13 @@ impl<R: Runtime> Conn<'_, R> {
     ///
     /// Cancel safe: between the read and the queue there is no waiting.
     async fn read(&mut self) -> io::Result<ReadEnd> {
-        let Conn { world, conn, outbox, reader, session } = self;
-        let mut more = false;
+        let Conn { world, conn, outbox, reader, session, broken } = self;
         loop {
             let stopped = poll_fn(|cx| outbox.poll_stop_reading(cx).map(|()| None));
             let readable = async {
-                if !more {
-                    readable(reader).await;
-                }
+                // One read at a time, and behind everybody else's: nobody gets more turns than others.
+                poll_fn(|cx| outbox.poll_processed(cx)).await;
+                readable(reader).await;
                 Some(world.ingress.permit().await)
             };
             let Some(permit) = or(stopped, readable).await else {
@@ -150,7 +156,8 @@ impl<R: Runtime> Conn<'_, R> {
             world.runtime.preempt().await;
             let mut requests = Vec::new();
             let length = try_read(reader, |bytes| match outbox.closed() {
-                Some(_) => {} // the session is over: nothing more counts
+                Some(_) => {}                             // the session is over: nothing more counts
+                None if bytes.is_empty() && *broken => {} // a line that broke off is none
                 None if bytes.is_empty() => session.finish(&mut requests),
                 None => session.feed(bytes, &mut requests),
             })?;
@@ -158,9 +165,8 @@ impl<R: Runtime> Conn<'_, R> {
                 world.ingress.send(Input::Ended(*conn, requests));
                 return Ok(ReadEnd::Eof);
             }
-            // A full buffer: there may be more, no need to ask.
-            more = length == Some(READ_BYTES_MAX);
             if !requests.is_empty() {
+                outbox.wait_for_driver();
                 world.ingress.send(Input::Requests(*conn, requests, permit));
                 world.runtime.preempt().await;
             }

@@ -5,32 +5,57 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::vec;
 
 use async_channel::Receiver;
 use futures_lite::future::{or, yield_now};
 use hashbrown::HashMap;
 use tracing::debug;
 
-use super::ingress::Input;
+use super::ingress::{Input, Permit};
 use super::outbox::{Outbox, Push};
 use super::runtime::Runtime;
 use crate::protocol::{Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
+/// How much one client's lines may cost before it is the next client's turn: rendered bytes, and [`LINE_COST`] a line.
+const TURN_COST: usize = 64 * 1024;
+
+/// What a line costs at least, as if it were so many bytes.
+const LINE_COST: usize = 128;
+
 pub(super) struct Driver<R> {
     runtime: R,
     inputs: Receiver<Input>,
     state: State,
-    outboxes: HashMap<ConnId, Arc<Outbox>, foldhash::fast::FixedState>,
+    clients: HashMap<ConnId, Client, foldhash::fast::FixedState>,
+    /// The clients whose inbox is not empty, each once: they take turns.
+    turns: VecDeque<ConnId>,
     /// Facts that the driver itself found, to be told to the broker before anything else.
     found: VecDeque<Event>,
     alarm: Option<Alarm>,
     stopped: bool,
     /// An outbox fills while its connection waits for a turn.
     pressed: bool,
+    /// What has been done since the turn began, as bytes.
+    cost: usize,
     /// Kept to be filled again: the effects of one event, and one rendered reply.
     effects: Vec<Effect>,
     lines: Vec<u8>,
+}
+
+/// What the driver keeps for one connection.
+struct Client {
+    outbox: Arc<Outbox>,
+    /// What it brought and is not processed yet, in order.
+    inbox: VecDeque<Brought>,
+}
+
+/// Something that one connection brought.
+enum Brought {
+    Requests(vec::IntoIter<Request>, Option<Permit>),
+    InputEnded,
+    Disconnected,
 }
 
 /// The timer for the broker's next deadline.
@@ -45,11 +70,13 @@ impl<R: Runtime> Driver<R> {
             runtime,
             inputs,
             state,
-            outboxes: HashMap::default(),
+            clients: HashMap::default(),
+            turns: VecDeque::new(),
             found: VecDeque::new(),
             alarm: None,
             stopped: false,
             pressed: false,
+            cost: 0,
             effects: Vec::new(),
             lines: Vec::new(),
         }
@@ -58,16 +85,25 @@ impl<R: Runtime> Driver<R> {
     /// Runs until the broker says stop.
     pub(super) async fn run(mut self) {
         while !self.stopped {
-            let input = self.next().await;
-            if input.is_none() {
-                self.tell_time();
+            if self.turns.is_empty() {
+                match self.next().await {
+                    Some(input) => self.take(input),
+                    None => self.tell_time(),
+                }
             }
             // All that is there at once, so that writers find much to write.
-            let mut next = input;
-            while let Some(input) = next {
-                self.take(input).await;
+            while let Ok(input) = self.inputs.try_recv() {
+                self.take(input);
                 self.runtime.preempt().await;
-                next = self.inputs.try_recv().ok();
+            }
+            if let Some(conn) = self.turns.pop_front() {
+                self.give_turn(conn);
+                self.runtime.preempt().await;
+            }
+            if self.pressed || self.cost >= TURN_COST {
+                // To be too slow, a client must have had the chance to be fast: let the connections run.
+                (self.pressed, self.cost) = (false, 0);
+                yield_now().await;
             }
         }
     }
@@ -98,39 +134,71 @@ impl<R: Runtime> Driver<R> {
 
     fn tell_time(&mut self) {
         let now = self.runtime.now();
-        if now > self.state.now() {
+        if now > self.state.now() || self.state.next_deadline().is_some_and(|at| at <= now) {
             self.tell(Event::Ticked(now));
         }
     }
 
-    async fn take(&mut self, input: Input) {
+    /// Takes an input. What a client brought waits for its turn.
+    fn take(&mut self, input: Input) {
         self.tell_time();
         match input {
             Input::Connected(conn, outbox, _permit) => {
-                self.outboxes.insert(conn, outbox);
+                self.clients.insert(conn, Client { outbox, inbox: VecDeque::new() });
                 self.tell(Event::Connected(conn));
             }
-            Input::Requests(conn, requests, _permit) => self.take_requests(conn, requests).await,
+            Input::Requests(conn, requests, permit) => {
+                self.put(conn, Brought::Requests(requests.into_iter(), Some(permit)));
+            }
             Input::Ended(conn, requests) => {
-                self.take_requests(conn, requests).await;
-                self.tell(Event::InputEnded(conn));
+                self.put(conn, Brought::Requests(requests.into_iter(), None));
+                self.put(conn, Brought::InputEnded);
             }
-            Input::Disconnected(conn) => {
-                self.tell(Event::Disconnected(conn));
-                self.outboxes.remove(&conn);
-            }
+            Input::Disconnected(conn) => self.put(conn, Brought::Disconnected),
             Input::ShutdownRequested => self.tell(Event::ShutdownRequested),
         }
     }
 
-    async fn take_requests(&mut self, conn: ConnId, requests: Vec<Request>) {
-        for request in requests {
-            self.tell(Event::Requested(conn, request));
-            if self.pressed {
-                // To be too slow, a client must have had the chance to be fast: let the connections run once.
-                self.pressed = false;
-                yield_now().await;
+    fn put(&mut self, conn: ConnId, brought: Brought) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        if client.inbox.is_empty() {
+            self.turns.push_back(conn);
+        }
+        client.inbox.push_back(brought);
+    }
+
+    /// Processes what a client brought, all of it or as much as one turn allows.
+    fn give_turn(&mut self, conn: ConnId) {
+        let before = self.cost;
+        while let Some(client) = self.clients.get_mut(&conn) {
+            let Some(brought) = client.inbox.front_mut() else { break };
+            let event = match brought {
+                Brought::Requests(requests, _permit) => {
+                    requests.next().map(|request| Event::Requested(conn, request))
+                }
+                Brought::InputEnded => Some(Event::InputEnded(conn)),
+                Brought::Disconnected => Some(Event::Disconnected(conn)),
+            };
+            if !matches!(brought, Brought::Requests(requests, _) if !requests.as_slice().is_empty()) {
+                client.inbox.pop_front();
             }
+            match event {
+                Some(event @ Event::Disconnected(_)) => {
+                    self.tell(event);
+                    self.clients.remove(&conn);
+                }
+                Some(event) => self.tell(event),
+                None => {}
+            }
+            self.cost += LINE_COST;
+            if self.pressed || self.cost - before >= TURN_COST {
+                break;
+            }
+        }
+        match self.clients.get(&conn) {
+            Some(client) if client.inbox.is_empty() => client.outbox.go_on_reading(),
+            Some(_) => self.turns.push_back(conn),
+            None => {}
         }
     }
 
@@ -139,7 +207,9 @@ impl<R: Runtime> Driver<R> {
         let mut next = Some(event);
         while let Some(event) = next {
             let mut effects = std::mem::take(&mut self.effects);
+            self.runtime.will_step(&event);
             step_into(&mut self.state, event, &mut effects);
+            self.runtime.stepped(&effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -154,7 +224,8 @@ impl<R: Runtime> Driver<R> {
                 self.lines.clear();
                 reply.render(self.state.limits().line_bytes_max, &mut self.lines);
                 for conn in to {
-                    let Some(outbox) = self.outboxes.get(&conn) else { continue };
+                    let Some(Client { outbox, .. }) = self.clients.get(&conn) else { continue };
+                    self.cost += self.lines.len();
                     if matches!(reply, Reply::Bye(_)) {
                         outbox.push_farewell(&self.lines);
                         continue;
@@ -180,8 +251,8 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn order(&self, conn: ConnId, order: impl FnOnce(&Outbox)) {
-        if let Some(outbox) = self.outboxes.get(&conn) {
-            order(outbox);
+        if let Some(client) = self.clients.get(&conn) {
+            order(&client.outbox);
         }
     }
 }

@@ -47,6 +47,8 @@ enum Writer {
 
 #[derive(Debug, Default)]
 struct Orders {
+    /// Read no more for now: the driver has not processed yet what was read before.
+    wait: bool,
     stop_reading: bool,
     close: Option<CloseReason>,
     abort: bool,
@@ -111,6 +113,13 @@ impl Outbox {
         wake(inner);
     }
 
+    /// For the driver: all that was read from this client has been processed; more may be read.
+    pub fn go_on_reading(&self) {
+        let mut inner = self.lock();
+        inner.orders.wait = false;
+        wake(inner);
+    }
+
     /// For the driver: [`Effect::StopReading`](crate::Effect::StopReading).
     pub fn stop_reading(&self) {
         let mut inner = self.lock();
@@ -171,6 +180,17 @@ impl Outbox {
     pub fn poll_stop_reading(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.orders.stop_reading { Poll::Ready(()) } else { inner.wait(cx) }
+    }
+
+    /// For the connection's task: something was read and sent to the driver.
+    pub fn wait_for_driver(&self) {
+        self.lock().orders.wait = true;
+    }
+
+    /// For the connection's task: ready when all that was read before has been processed.
+    pub fn poll_processed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.orders.wait { inner.wait(cx) } else { Poll::Ready(()) }
     }
 
     /// Why the broker has closed the connection, if it has: from then on nothing the client sends is of interest.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_io::AsyncWrite;
 
-use crate::Millis;
+use crate::{Effect, Event, Millis};
 
 /// Tasks and time.
 pub trait Runtime: Clone + Send + Sync + 'static {
@@ -32,6 +32,12 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// A point at which another task may run first: awaited wherever the order of tasks can matter, so that a simulator
     /// can try every order. Nothing at all in production.
     fn preempt(&self) -> impl Future<Output = ()> + Send;
+
+    /// Told of every event before the broker is. For whoever keeps a log; nothing at all in production.
+    fn will_step(&self, _event: &Event) {}
+
+    /// Told of what the broker orders, before it is carried out.
+    fn stepped(&self, _effects: &[Effect]) {}
 }
 
 /// A source of connections.
@@ -50,11 +56,19 @@ pub trait Listener: Send + Sync + 'static {
 pub trait Stream: Send + 'static {
     /// The half that comes in.
     type Reader: Reader;
-    /// The half that goes out. Closing it (`poll_close`) sends the end of the stream and leaves the other half alone.
-    type Writer: AsyncWrite + Send + Unpin + 'static;
+    /// The half that goes out.
+    type Writer: Writer;
 
     /// Takes the two apart. The connection is closed when both are dropped.
     fn split(self) -> (Self::Reader, Self::Writer);
+}
+
+/// The half of a connection that goes out. Closing it (`poll_close`) sends the end of the stream and leaves the other half
+/// alone.
+pub trait Writer: AsyncWrite + Send + Unpin + 'static {
+    /// Makes the connection break, not end, when both halves are dropped: so a client that has not got all that waited
+    /// for it can tell.
+    fn reset(&mut self);
 }
 
 /// The half of a connection that comes in. To wait and to read are two things, so that a connection that waits holds

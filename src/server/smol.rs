@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use async_executor::Executor;
 use async_io::{Async, Timer};
 use futures_io::AsyncWrite;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::runtime::{self, PeerAddr, Runtime};
 use crate::Millis;
@@ -115,10 +115,10 @@ pub struct SmolListener(Listening);
 
 enum Listening {
     Tcp(Async<TcpListener>),
-    Unix { listener: Async<UnixListener>, file: SocketFile },
+    Unix { file: SocketFile, listener: Async<UnixListener> },
 }
 
-/// The file of a unix socket, removed when the listener goes.
+/// The file of a unix socket, removed just before the listener goes: behind it, it might be another server's.
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
@@ -138,7 +138,7 @@ impl SmolListener {
             Address::Unix(path) => {
                 remove_stale(path)?;
                 let listener = Async::new(UnixListener::bind(path)?)?;
-                Listening::Unix { listener, file: SocketFile(path.clone()) }
+                Listening::Unix { file: SocketFile(path.clone()), listener }
             }
         }))
     }
@@ -258,5 +258,14 @@ impl AsyncWrite for Half {
             Half::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
             Half::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
         })
+    }
+}
+
+impl runtime::Writer for Half {
+    fn reset(&mut self) {
+        // With the option SO_LINGER and no time to linger, TCP resets; a unix socket has no such thing.
+        if let Half::Tcp(stream) = self {
+            let _ = SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO));
+        }
     }
 }
