@@ -167,7 +167,10 @@ fn g9_a_flood_of_any_sort_leaves_the_others_served() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) && flooder.stream.write_all(flood.as_bytes()).is_ok() {}
+                let mut sent = Ok(());
+                while !stop.load(Ordering::Relaxed) && sent.is_ok() {
+                    sent = flooder.stream.write_all(flood.as_bytes());
+                }
                 flooder.stream.shutdown(Shutdown::Both)
             });
             for _ in 0..20 {

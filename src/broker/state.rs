@@ -29,7 +29,9 @@ use crate::protocol::Name;
 /// ```
 ///
 /// A name is held by exactly the connections that are `Active`, one each.
-#[derive(Clone, Debug)]
+///
+/// Equal states answer all events to come with equal effects.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub(super) limits: Limits,
     pub(super) now: Millis,
@@ -44,7 +46,7 @@ pub struct State {
 }
 
 /// What the broker knows of one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conn {
     pub(super) phase: Phase,
     /// More may come from it.
@@ -199,7 +201,7 @@ impl State {
 }
 
 /// Deadlines that all lie equally far ahead when they are set, so that the first to be set is the first to come.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deadlines(VecDeque<(Millis, ConnId)>);
 
 impl Deadlines {
@@ -223,7 +225,7 @@ impl Deadlines {
 }
 
 /// Hashes names with a secret key: names come from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct NameHash([u64; 2]);
 
 impl BuildHasher for NameHash {

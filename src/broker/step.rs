@@ -141,7 +141,7 @@ fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &
             Some(holder) => to.push(holder),
             // What is no name is compared as it is written.
             None if missing_keys.insert(key.unwrap_or(Cow::Borrowed(written))) => {
-                missing.push(message.share(written))
+                missing.push(message.share(written));
             }
             None => {}
         }

@@ -1,0 +1,218 @@
+//! [`Choices`]: every decision of a run, drawn from one stream that is recorded and can be played again.
+//!
+//! A decision picks one of `n` possibilities, and possibility 0 is the ordinary one: the task that waited longest, the
+//! whole chunk, no fault. So a run is a list of small numbers; the all-zero run is the one where nothing special happens;
+//! the number of other numbers is a measure of how special a run is; and a search can take them in that order.
+
+use fastrand::Rng;
+
+/// Where the decisions of a run come from, and what they were.
+#[derive(Debug)]
+pub struct Choices {
+    source: Source,
+    /// What was decided, so far.
+    pub taken: Vec<Choice>,
+}
+
+/// One decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What was picked, below `of`.
+    pub picked: u32,
+    /// Out of how many.
+    pub of: u32,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Each task and each part with the same probability, each fault with its own.
+    Random(Rng),
+    /// Tasks by priority, which changes at a few random steps (Burckhardt et al., ASPLOS 2010); the rest at random.
+    Pct(Pct),
+    /// As recorded, and ordinary behind the end of the record.
+    Replay(Vec<u32>),
+}
+
+#[derive(Debug)]
+struct Pct {
+    rng: Rng,
+    /// Tasks by priority, the highest first.
+    priorities: Vec<u64>,
+    /// The steps at which the running task falls to the lowest priority, the last first.
+    changes: Vec<u64>,
+    step: u64,
+}
+
+impl Choices {
+    /// Decisions at random.
+    pub fn random(seed: u64) -> Choices {
+        Choices::from(Source::Random(Rng::with_seed(seed)))
+    }
+
+    /// Tasks by priority, which changes at `depth` of about `steps` steps.
+    pub fn pct(seed: u64, depth: usize, steps: u64) -> Choices {
+        let mut rng = Rng::with_seed(seed);
+        let mut changes: Vec<u64> = (0..depth).map(|_| rng.u64(1..=steps)).collect();
+        changes.sort_unstable_by(|a, b| b.cmp(a));
+        Choices::from(Source::Pct(Pct { rng, priorities: Vec::new(), changes, step: 0 }))
+    }
+
+    /// The decisions given, and ordinary ones behind them.
+    pub fn replay(picks: Vec<u32>) -> Choices {
+        Choices::from(Source::Replay(picks))
+    }
+
+    fn from(source: Source) -> Choices {
+        Choices { source, taken: Vec::new() }
+    }
+
+    /// Which of the runnable tasks, given by their numbers, runs next.
+    pub fn task(&mut self, tasks: impl ExactSizeIterator<Item = u64>) -> usize {
+        let count = tasks.len();
+        if count < 2 {
+            return 0;
+        }
+        let picked = match &mut self.source {
+            Source::Random(rng) => rng.usize(0..count),
+            Source::Pct(pct) => pct.task(tasks),
+            Source::Replay(picks) => replayed(picks, self.taken.len(), count),
+        };
+        self.take(picked, count)
+    }
+
+    /// One of `count` possibilities.
+    pub fn pick(&mut self, count: usize) -> usize {
+        if count < 2 {
+            return 0;
+        }
+        let picked = match &mut self.source {
+            Source::Random(rng) | Source::Pct(Pct { rng, .. }) => rng.usize(0..count),
+            Source::Replay(picks) => replayed(picks, self.taken.len(), count),
+        };
+        self.take(picked, count)
+    }
+
+    /// Whether something happens that does in `permille` of 1000 cases. What cannot happen is no decision.
+    pub fn happens(&mut self, permille: u32) -> bool {
+        if permille == 0 {
+            return false;
+        }
+        let picked = match &mut self.source {
+            Source::Random(rng) | Source::Pct(Pct { rng, .. }) => usize::from(rng.u32(0..1000) < permille),
+            Source::Replay(picks) => replayed(picks, self.taken.len(), 2),
+        };
+        self.take(picked, 2) == 1
+    }
+
+    /// The decisions as a list that can be replayed, without the ordinary ones at its end.
+    pub fn picks(&self) -> Vec<u32> {
+        let end = self.taken.iter().rposition(|choice| choice.picked != 0).map_or(0, |last| last + 1);
+        self.taken[..end].iter().map(|choice| choice.picked).collect()
+    }
+
+    fn take(&mut self, picked: usize, of: usize) -> usize {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.taken.push(Choice { picked: number(picked), of: number(of) });
+        picked
+    }
+}
+
+fn replayed(picks: &[u32], at: usize, count: usize) -> usize {
+    // A record of other code may ask for what is not there: then the last there is.
+    picks.get(at).map_or(0, |&pick| usize::try_from(pick).unwrap_or(usize::MAX).min(count - 1))
+}
+
+impl Pct {
+    fn task(&mut self, tasks: impl ExactSizeIterator<Item = u64>) -> usize {
+        let tasks: Vec<u64> = tasks.collect();
+        for &task in &tasks {
+            if !self.priorities.contains(&task) {
+                let place = self.rng.usize(0..=self.priorities.len());
+                self.priorities.insert(place, task);
+            }
+        }
+        self.step += 1;
+        let rank = |priorities: &[u64], task| priorities.iter().position(|&other| other == task);
+        let best = tasks.iter().copied().min_by_key(|&task| rank(&self.priorities, task)).unwrap_or_default();
+        if self.changes.last().is_some_and(|&change| change <= self.step) {
+            self.changes.pop();
+            self.priorities.retain(|&task| task != best);
+            self.priorities.push(best);
+        }
+        tasks.iter().position(|&task| task == best).unwrap_or_default()
+    }
+}
+
+/// All runs with at most so many decisions that are not ordinary, one after another, each exactly once.
+#[derive(Debug)]
+pub struct Search {
+    delays_max: u32,
+    next: Option<Vec<u32>>,
+}
+
+impl Search {
+    /// Begins with the ordinary run.
+    pub fn new(delays_max: u32) -> Search {
+        Search { delays_max, next: Some(Vec::new()) }
+    }
+
+    /// The decisions of the next run; `None` when all have been tried.
+    pub fn next_run(&mut self) -> Option<Choices> {
+        self.next.take().map(Choices::replay)
+    }
+
+    /// To be told how the run went before the next is asked for.
+    pub fn ran(&mut self, taken: &[Choice]) {
+        // The last decision that can be another one within the bound, and everything ordinary behind it.
+        let mut spent: u32 = taken.iter().map(|choice| u32::from(choice.picked > 0)).sum();
+        for (at, choice) in taken.iter().enumerate().rev() {
+            spent -= u32::from(choice.picked > 0);
+            if choice.picked + 1 < choice.of && spent < self.delays_max {
+                let mut picks: Vec<u32> = taken[..at].iter().map(|choice| choice.picked).collect();
+                picks.push(choice.picked + 1);
+                self.next = Some(picks);
+                return;
+            }
+        }
+        self.next = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three decisions, of 2, 3 and (if the first was 1) 2 possibilities.
+    fn run(choices: &mut Choices) -> [usize; 3] {
+        let first = choices.pick(2);
+        [first, choices.pick(3), if first == 1 { choices.pick(2) } else { 0 }]
+    }
+
+    fn searched(delays_max: u32) -> Vec<[usize; 3]> {
+        let mut search = Search::new(delays_max);
+        let mut runs = Vec::new();
+        while let Some(mut choices) = search.next_run() {
+            runs.push(run(&mut choices));
+            search.ran(&choices.taken);
+        }
+        runs
+    }
+
+    #[test]
+    fn a_search_takes_every_run_within_its_bound_once() {
+        assert_eq!(searched(0), [[0, 0, 0]]);
+        assert_eq!(searched(1), [[0, 0, 0], [0, 1, 0], [0, 2, 0], [1, 0, 0]]);
+        assert_eq!(searched(2).len(), 3 + 1 + 2 + 1);
+        assert_eq!(searched(3).len(), 3 + 6);
+        assert_eq!(searched(9).len(), 3 + 6);
+    }
+
+    #[test]
+    fn a_record_replays() {
+        for seed in 0..100 {
+            let mut original = Choices::random(seed);
+            let ran = run(&mut original);
+            assert_eq!(run(&mut Choices::replay(original.picks())), ran);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The simulator: it drives the very code of `seriatim::server`, over a network and a clock of its own, through as many
+//! interleavings and faults as it is given time for, and judges it from the clients' bytes alone.
+//!
+//! # Layout, in reading order
+//! - [`scenario`]: what clients do and what goes wrong, as plain data;
+//! - [`choice`]: every decision of a run, drawn from one recorded stream;
+//! - [`world`]: the clock, the log, and [`net`], the network in it: the seam's implementation;
+//! - [`client`]: the clients, which keep a [`history`] of what they wrote and read;
+//! - [`executor`]: the engine that runs it all on one thread, in volume;
+//! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
+//! - [`marks`]: proof that a run met what it was meant to meet;
+//! - [`swarm`]: a scenario from a seed;
+//! - [`shrink`]: a failing run, made small;
+//! - [`report`]: a run in the words of its clients, and files to keep it in;
+//! - [`core`]: the pure core, exhaustively.
+//!
+//! Nothing in the server knows this crate.
+
+pub mod choice;
+pub mod client;
+pub mod core;
+pub mod executor;
+pub mod history;
+pub mod judge;
+pub mod marks;
+pub mod net;
+pub mod report;
+pub mod scenario;
+pub mod shrink;
+pub mod swarm;
+pub mod world;

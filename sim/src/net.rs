@@ -1,0 +1,335 @@
+//! The network: connections that hold few bytes, break, tear, stall and lie about being ready.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use futures_io::AsyncWrite;
+use seriatim::server::runtime::{Listener, PeerAddr, Reader, Stream, Writer};
+
+use crate::world::{World, lock};
+
+/// The network of one run: the place where clients find the server.
+pub struct Net {
+    world: Arc<World>,
+    pipe_bytes: usize,
+    door: Mutex<Door>,
+}
+
+#[derive(Default)]
+struct Door {
+    waiting: VecDeque<(SimStream, PeerAddr)>,
+    closed: bool,
+    listener: Option<Waker>,
+    next_port: u16,
+}
+
+impl Net {
+    /// A network in which nobody is connected, and each connection holds `pipe_bytes` bytes in each direction.
+    pub fn new(world: Arc<World>, pipe_bytes: usize) -> Arc<Net> {
+        Arc::new(Net { world, pipe_bytes: pipe_bytes.max(1), door: Mutex::default() })
+    }
+
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// Nobody listens any more, or the connection is refused by chance.
+    pub fn connect(&self) -> io::Result<SimStream> {
+        if lock(&self.door).closed || self.world.goes_wrong(self.world.faults.refuse) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let mut door = lock(&self.door);
+        door.next_port = door.next_port.wrapping_add(1);
+        let peer = PeerAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, door.next_port)));
+        let link = Arc::new(Mutex::new(Link {
+            to_server: Pipe::default(),
+            to_client: Pipe::default(),
+            reset: false,
+            told: [false; 2],
+            pipe_bytes: self.pipe_bytes,
+        }));
+        door.waiting.push_back((SimStream::new(&self.world, &link, Side::Server), peer));
+        if let Some(listener) = door.listener.take() {
+            listener.wake();
+        }
+        Ok(SimStream::new(&self.world, &link, Side::Client))
+    }
+}
+
+/// The server's door. Whoever has not been let in when it closes is reset.
+pub struct SimListener(pub Arc<Net>);
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        let mut door = lock(&self.0.door);
+        door.closed = true;
+        let waiting = std::mem::take(&mut door.waiting);
+        drop(door);
+        for (stream, _) in waiting {
+            stream.0.link().reset(&stream.0.world);
+        }
+    }
+}
+
+impl Listener for SimListener {
+    type Stream = SimStream;
+
+    async fn accept(&self) -> io::Result<(SimStream, PeerAddr)> {
+        poll_fn(|cx| {
+            let mut door = lock(&self.0.door);
+            if door.waiting.is_empty() {
+                door.listener = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let world = &self.0.world;
+            if world.goes_wrong(world.faults.accept_error) {
+                world.log().marks.hit("accepting failed");
+                let errors =
+                    [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other, io::ErrorKind::NotConnected];
+                let error = world.choices().pick(errors.len());
+                return Poll::Ready(Err(errors[error].into()));
+            }
+            match door.waiting.pop_front() {
+                Some(accepted) => Poll::Ready(Ok(accepted)),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Server = 0,
+    Client = 1,
+}
+
+/// One connection.
+struct Link {
+    to_server: Pipe,
+    to_client: Pipe,
+    reset: bool,
+    /// Who was told of the reset, the server and the client: an operating system says it once, and afterwards a read finds
+    /// the end of the stream.
+    told: [bool; 2],
+    pipe_bytes: usize,
+}
+
+/// One direction of it.
+#[derive(Default)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    /// No more will be written.
+    ended: bool,
+    /// Nobody will read any more.
+    abandoned: bool,
+    /// What is in it cannot be read before this moment.
+    arrives_at: u64,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Pipe {
+    fn wake(&mut self) {
+        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+}
+
+impl Link {
+    fn incoming(&mut self, side: Side) -> &mut Pipe {
+        if side == Side::Server { &mut self.to_server } else { &mut self.to_client }
+    }
+
+    fn outgoing(&mut self, side: Side) -> &mut Pipe {
+        if side == Side::Server { &mut self.to_client } else { &mut self.to_server }
+    }
+
+    /// Breaks the connection. What has arrived can still be read, unless it is lost.
+    fn reset(&mut self, world: &World) {
+        if self.reset {
+            return;
+        }
+        self.reset = true;
+        world.log().marks.hit("a connection was reset");
+        for pipe in [&mut self.to_server, &mut self.to_client] {
+            if !pipe.bytes.is_empty() && world.goes_wrong(world.faults.reset_loses) {
+                world.log().marks.hit("a reset destroyed bytes on their way");
+                pipe.bytes.clear();
+            }
+            pipe.wake();
+        }
+    }
+
+    /// One side is closed, as an operating system does it: with unread bytes, that resets the connection.
+    fn close(&mut self, side: Side, world: &World) {
+        let unread = !self.incoming(side).bytes.is_empty();
+        self.incoming(side).abandoned = true;
+        self.incoming(side).wake();
+        if unread {
+            self.reset(world);
+        }
+        self.outgoing(side).ended = true;
+        self.outgoing(side).wake();
+    }
+}
+
+/// One end of a connection; its two halves are clones.
+#[derive(Clone)]
+pub struct SimStream(Arc<End>);
+
+struct End {
+    world: Arc<World>,
+    link: Arc<Mutex<Link>>,
+    side: Side,
+}
+
+impl End {
+    fn link(&self) -> std::sync::MutexGuard<'_, Link> {
+        lock(&self.link)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.link().close(self.side, &self.world);
+    }
+}
+
+impl SimStream {
+    fn new(world: &Arc<World>, link: &Arc<Mutex<Link>>, side: Side) -> SimStream {
+        SimStream(Arc::new(End { world: world.clone(), link: link.clone(), side }))
+    }
+
+    /// Breaks the connection.
+    pub fn break_off(&self) {
+        self.0.link().reset(&self.0.world);
+    }
+
+    /// A part of `length` bytes: all of them if nothing goes wrong.
+    fn part(&self, length: usize, torn: u32) -> usize {
+        if length < 2 || !self.0.world.goes_wrong(torn) {
+            return length;
+        }
+        let parts = [1, length / 2, length - 1];
+        let part = self.0.world.choices().pick(parts.len());
+        parts[part].max(1)
+    }
+
+    fn name(&self) -> &'static str {
+        if self.0.side == Side::Server { "server" } else { "client" }
+    }
+}
+
+impl Stream for SimStream {
+    type Reader = SimStream;
+    type Writer = SimStream;
+
+    fn split(self) -> (SimStream, SimStream) {
+        (self.clone(), self)
+    }
+}
+
+impl Reader for SimStream {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut link = self.0.link();
+        let reset = link.reset;
+        let pipe = link.incoming(self.0.side);
+        if reset {
+            return Poll::Ready(Ok(()));
+        }
+        if pipe.arrives_at > self.0.world.now() {
+            self.0.world.wake_at(pipe.arrives_at, cx.waker());
+        } else if !pipe.bytes.is_empty() || pipe.ended {
+            return Poll::Ready(Ok(()));
+        }
+        pipe.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let world = &self.0.world;
+        let mut link = self.0.link();
+        let reset = link.reset;
+        let told = link.told[self.0.side as usize];
+        let pipe = link.incoming(self.0.side);
+        if pipe.bytes.is_empty() && reset {
+            // The client side of the simulation need not be fooled like that.
+            return if told && self.0.side == Side::Server {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::ConnectionReset.into())
+            };
+        }
+        let late = pipe.arrives_at > world.now() && !reset;
+        if late || (pipe.bytes.is_empty() && !pipe.ended) || world.goes_wrong(world.faults.spurious_wake) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let length = self.part(pipe.bytes.len().min(buffer.len()), world.faults.torn_read);
+        for (to, from) in buffer.iter_mut().zip(pipe.bytes.drain(..length)) {
+            *to = from;
+        }
+        if let Some(writer) = pipe.writer.take() {
+            writer.wake();
+        }
+        world.passed(self.name(), &buffer[..length]);
+        Ok(length)
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let world = &self.0.world;
+        let mut link = self.0.link();
+        if !link.reset && (link.outgoing(self.0.side).abandoned || world.goes_wrong(world.faults.reset)) {
+            link.reset(world);
+        }
+        if link.reset {
+            link.told[self.0.side as usize] = true;
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let capacity = link.pipe_bytes;
+        let pipe = link.outgoing(self.0.side);
+        let room = capacity - pipe.bytes.len().min(capacity);
+        if room == 0 {
+            pipe.writer = Some(cx.waker().clone());
+            if self.0.side == Side::Server {
+                world.log().marks.hit("the server had to wait for a client to read");
+            }
+            return Poll::Pending;
+        }
+        let length = self.part(bytes.len().min(room), world.faults.torn_write);
+        pipe.bytes.extend(&bytes[..length]);
+        if world.goes_wrong(world.faults.delay) {
+            let delay = [10, 100, 1000];
+            pipe.arrives_at = world.now() + delay[world.choices().pick(delay.len())];
+        }
+        if let Some(reader) = pipe.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut link = self.0.link();
+        if link.reset {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
+        link.outgoing(self.0.side).ended = true;
+        link.outgoing(self.0.side).wake();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Writer for SimStream {
+    fn reset(&mut self) {
+        self.break_off();
+    }
+}

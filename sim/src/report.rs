@@ -1,0 +1,106 @@
+//! A run in the words of its clients, and the files that keep a failing one.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::executor::Outcome;
+use crate::history::{History, Sent, What};
+use crate::scenario::Scenario;
+use crate::shrink::Failing;
+
+/// The format of [`Recorded`]: what is written in another one cannot be read.
+const VERSION: u32 = 1;
+
+/// A failing run as a file keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Recorded {
+    version: u32,
+    rule: String,
+    scenario: Scenario,
+    picks: Vec<u32>,
+}
+
+/// Writes a failing run into a file.
+///
+/// # Errors
+/// One line that names the file and what is wrong with it.
+pub fn save(failing: &Failing, path: &Path) -> Result<(), String> {
+    let Failing { scenario, picks, rule } = failing.clone();
+    let recorded = Recorded { version: VERSION, rule, scenario, picks };
+    let text = serde_json::to_string(&recorded).map_err(|error| error.to_string())?;
+    fs::write(path, text + "\n").map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// Reads a failing run from a file.
+///
+/// # Errors
+/// One line that names the file and what is wrong with it.
+pub fn load(path: &Path) -> Result<Failing, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let name = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let version: Version =
+        serde_json::from_str(&text).map_err(|error| format!("{name} is not a recorded run: {error}"))?;
+    if version.version != VERSION {
+        return Err(format!("{name} is of version {}, this program reads {VERSION}", version.version));
+    }
+    let Recorded { rule, scenario, picks, .. } =
+        serde_json::from_str(&text).map_err(|error| format!("{name} is not a recorded run: {error}"))?;
+    Ok(Failing { scenario, picks, rule })
+}
+
+/// What everybody wrote and read, in the one order in which it happened; what proves the violation is marked.
+pub fn story(outcome: &Outcome) -> String {
+    let witness = outcome.violation.as_ref().map_or(&[][..], |violation| &violation.witness);
+    let mut lines: Vec<(u64, String)> = Vec::new();
+    for (session, its) in outcome.history.sessions.iter().enumerate() {
+        let who = name(&outcome.history, session);
+        for (place, item) in its.items.iter().enumerate() {
+            let mark = if witness.contains(&(session, place)) { "=> " } else { "   " };
+            lines.push((item.at, format!("{mark}{who:<12} {}", words(&item.what))));
+        }
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    let mut story = String::new();
+    for (at, line) in lines {
+        let _ = writeln!(story, "{at:>6} {line}");
+    }
+    if let Some(violation) = &outcome.violation {
+        let _ = writeln!(story, "       {violation}");
+    }
+    story
+}
+
+/// The name under which a session was welcome, and its number.
+fn name(history: &History, session: usize) -> String {
+    let name = history.sessions[session].items.iter().find_map(|item| match &item.what {
+        What::Read(line) => line.strip_prefix("welcome "),
+        _ => None,
+    });
+    format!("{}/{session}", name.unwrap_or("?"))
+}
+
+fn words(what: &What) -> String {
+    match what {
+        What::Wrote(sent) => match sent {
+            Sent::Name(name) => format!("writes its name, {name}"),
+            Sent::Say { to, text, .. } => format!("writes to {}: {text}", to.join(", ")),
+            Sent::Ping { .. } => "writes /ping".to_owned(),
+            Sent::Who => "writes /who".to_owned(),
+            Sent::Bad(rule) => format!("writes a bad line ({})", rule.code()),
+            Sent::Quit => "writes /quit".to_owned(),
+        },
+        What::Ended => "closes its side".to_owned(),
+        What::Reset => "breaks the connection".to_owned(),
+        What::Read(line) => format!("reads {line}"),
+        What::Closed(rest) if rest.is_empty() => "reads the end".to_owned(),
+        What::Closed(rest) => format!("reads the end, in the middle of {rest:?}"),
+        What::Broke => "finds the connection broken".to_owned(),
+    }
+}

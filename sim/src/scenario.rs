@@ -1,0 +1,159 @@
+//! [`Scenario`]: what clients do and what goes wrong, as plain data that a failing report can show.
+
+use serde::{Deserialize, Serialize};
+use seriatim::Limits;
+
+/// Everything that a run depends on, but for the choices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// What the broker allows.
+    pub limits: Limits,
+    /// How many bytes may wait for one client.
+    pub outbox_bytes_max: usize,
+    /// How many bytes the network holds in each direction of a connection.
+    pub pipe_bytes: usize,
+    /// When the operator stops the server, in milliseconds; everybody must be done without that otherwise.
+    pub stop_at_ms: Option<u64>,
+    /// What goes wrong by itself.
+    pub faults: Faults,
+    /// Who takes part.
+    pub clients: Vec<Script>,
+}
+
+/// How often the network misbehaves, each in 1/1000 of the occasions. All of it ends at `until_ms`: then everybody who is
+/// still there must be served to the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Faults {
+    /// When the network begins to behave, in milliseconds.
+    pub until_ms: u64,
+    /// A read brings a part of what is there, down to a single byte.
+    pub torn_read: u32,
+    /// A write takes a part of what it is given, down to a single byte.
+    pub torn_write: u32,
+    /// A socket that was said to be readable is not.
+    pub spurious_wake: u32,
+    /// What is written arrives only after up to a second.
+    pub delay: u32,
+    /// A connection is reset when it is written to.
+    pub reset: u32,
+    /// Accepting fails.
+    pub accept_error: u32,
+    /// A connection is refused.
+    pub refuse: u32,
+    /// What has arrived but not been read is lost in a reset.
+    pub reset_loses: u32,
+    /// The clock jumps ahead by up to five seconds, though there is something to do.
+    pub clock_jump: u32,
+}
+
+/// What one client does, one thing after another. It reads all the time, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// What it does.
+    pub ops: Vec<Op>,
+}
+
+/// One thing that a client does. Whatever it sends is written without waiting for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Connects, anew if it is connected.
+    Connect,
+    /// Sends a name, and waits for the welcome if `wait`.
+    LogIn {
+        /// The name.
+        name: String,
+        /// Tries again, under the same name, until it is welcome (or the connection ends).
+        insist: bool,
+    },
+    /// Sends a message. The text is unique; the sender asks for a receipt.
+    Say {
+        /// To whom.
+        to: Vec<String>,
+        /// How long the text is, at least, in bytes.
+        bytes: usize,
+    },
+    /// Sends `/ping`, and waits for the answer if `wait`.
+    Ping {
+        /// Goes on only when the pong is there (or the connection has ended).
+        wait: bool,
+    },
+    /// Sends `/who`.
+    Who,
+    /// Sends a line that breaks a rule; the code it is to be answered with.
+    Bad {
+        /// Which rule.
+        rule: BadLine,
+    },
+    /// Does nothing for so many milliseconds.
+    Sleep(u64),
+    /// Reads nothing for so many milliseconds, while it goes on with what it does.
+    Stall(u64),
+    /// Sends what follows one byte at a time.
+    Trickle,
+    /// Sends `/quit` and reads to the end.
+    Quit,
+    /// Closes its side and reads to the end.
+    HalfClose,
+    /// Closes both sides at once, whatever is on its way.
+    Reset,
+}
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BadLine {
+    /// Longer than the limit.
+    TooLong,
+    /// Not UTF-8.
+    NotUtf8,
+    /// An escape sequence.
+    Escape,
+    /// Nobody before the colon.
+    NoRecipient,
+    /// No colon.
+    NoColon,
+    /// Nothing behind the colon.
+    Empty,
+    /// No such command.
+    Command,
+}
+
+impl BadLine {
+    /// All of them.
+    pub const ALL: [BadLine; 7] = [
+        BadLine::TooLong,
+        BadLine::NotUtf8,
+        BadLine::Escape,
+        BadLine::NoRecipient,
+        BadLine::NoColon,
+        BadLine::Empty,
+        BadLine::Command,
+    ];
+
+    /// The code that answers it once somebody is logged in.
+    pub fn code(self) -> &'static str {
+        match self {
+            BadLine::TooLong => "line-too-long",
+            BadLine::NotUtf8 => "not-utf8",
+            BadLine::Escape => "bad-text",
+            BadLine::NoRecipient => "no-recipient",
+            BadLine::NoColon => "no-colon",
+            BadLine::Empty => "empty-message",
+            BadLine::Command => "unknown-command",
+        }
+    }
+}
+
+impl Default for Scenario {
+    /// Nobody, nothing wrong, the limits of the server's defaults but small buffers.
+    fn default() -> Scenario {
+        Scenario {
+            limits: Limits::default(),
+            outbox_bytes_max: 64 * 1024,
+            pipe_bytes: 4096,
+            stop_at_ms: None,
+            faults: Faults::default(),
+            clients: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The judge, fed histories with something wrong in them: it must reject every one, and name the rule.
+
+use seriatim_sim::choice::Choices;
+use seriatim_sim::executor::run;
+use seriatim_sim::history::{History, Item, Sent, SessionHistory, What};
+use seriatim_sim::judge::{Violation, judge};
+use seriatim_sim::scenario::{Op, Scenario, Script};
+use seriatim_sim::world::Record;
+
+/// al and bob talk, erin listens; carol listens, leaves, and comes again.
+fn history() -> History {
+    let log_in = |name: &str| Op::LogIn { name: name.to_owned(), insist: true };
+    let say = |to: &[&str]| Op::Say { to: to.iter().map(|&name| name.to_owned()).collect(), bytes: 16 };
+    let ping = Op::Ping { wait: true };
+    let scenario = Scenario {
+        clients: vec![
+            Script {
+                ops: vec![
+                    Op::Connect,
+                    log_in("al"),
+                    Op::Sleep(10),
+                    say(&["bob", "carol", "erin"]),
+                    say(&["bob", "carol", "erin"]),
+                    say(&["carol", "dave"]),
+                    ping.clone(),
+                    Op::Sleep(100),
+                    say(&["carol"]),
+                    say(&["carol", "bob"]),
+                    Op::Quit,
+                ],
+            },
+            Script {
+                ops: vec![
+                    Op::Connect,
+                    log_in("bob"),
+                    Op::Sleep(20),
+                    say(&["carol", "al", "erin"]),
+                    say(&["carol", "al", "erin"]),
+                    ping.clone(),
+                    Op::Sleep(500),
+                    Op::HalfClose,
+                ],
+            },
+            Script {
+                ops: vec![
+                    Op::Connect,
+                    log_in("carol"),
+                    Op::Sleep(50),
+                    Op::HalfClose,
+                    Op::Connect,
+                    log_in("carol"),
+                    Op::Sleep(500),
+                    ping,
+                    Op::Quit,
+                ],
+            },
+            Script { ops: vec![Op::Connect, log_in("erin"), Op::Sleep(600), Op::HalfClose] },
+        ],
+        ..Scenario::default()
+    };
+    let outcome = run(&scenario, Choices::replay(Vec::new()), Record::default());
+    assert_eq!(outcome.violation, None);
+    outcome.history
+}
+
+/// The session of this name, the last if there are several; and where it reads the nth line that begins like this.
+fn place(history: &History, name: &str, nth: usize, beginning: &str) -> (usize, usize) {
+    let is_its = |session: &SessionHistory| {
+        session.items.iter().any(|item| item.what == What::Read(format!("welcome {name}")))
+    };
+    let sessions = history.sessions.iter().enumerate().filter(|(_, session)| is_its(session));
+    let reads = |item: &Item| matches!(&item.what, What::Read(line) if line.starts_with(beginning));
+    for (number, session) in sessions {
+        let lines: Vec<usize> =
+            (0..session.items.len()).filter(|&item| reads(&session.items[item])).collect();
+        if let Some(&item) = lines.get(nth) {
+            return (number, item);
+        }
+    }
+    panic!("{name} never reads {beginning:?} number {nth}")
+}
+
+fn line(history: &mut History, (session, item): (usize, usize)) -> &mut String {
+    match &mut history.sessions[session].items[item].what {
+        What::Read(line) => line,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn remove(history: &mut History, (session, item): (usize, usize)) -> Item {
+    history.sessions[session].items.remove(item)
+}
+
+/// Lets a session see something just before what is at this place.
+fn insert(history: &mut History, (session, item): (usize, usize), what: What) {
+    let at = history.sessions[session].items[item - 1].at;
+    history.sessions[session].items.insert(item, Item { at, what });
+}
+
+fn swap(history: &mut History, (session, one): (usize, usize), (other_session, other): (usize, usize)) {
+    assert_eq!(session, other_session);
+    let items = &mut history.sessions[session].items;
+    let (a, b) = (items[one].what.clone(), items[other].what.clone());
+    (items[one].what, items[other].what) = (b, a);
+}
+
+/// Corrupts a good history, and expects this rule to be named.
+fn rejects(rule: &str, corrupt: impl Fn(&mut History)) -> Violation {
+    let mut history = history();
+    corrupt(&mut history);
+    let violation = judge(&history).expect_err("a corrupted history");
+    assert_eq!(violation.rule, rule, "{violation}");
+    assert!(!violation.witness.is_empty() && violation.witness.len() <= 6, "{violation:?}");
+    violation
+}
+
+#[test]
+fn a_good_history_passes() {
+    assert_eq!(judge(&history()), Ok(()));
+}
+
+#[test]
+fn drops() {
+    // At the end of a mailbox that was read to its end; in the middle; and an answer.
+    rejects("G5", |it| drop(remove(it, place(it, "bob", 2, "from al"))));
+    rejects("G6", |it| {
+        let (session, item) = place(it, "bob", 1, "from al");
+        it.sessions[session].items.last_mut().unwrap().what = What::Broke; // so the end may be missing
+        it.sessions[session].items.remove(item);
+    });
+    rejects("G6", |it| drop(remove(it, place(it, "al", 0, "error no-such-peer"))));
+    rejects("G10", |it| drop(remove(it, place(it, "bob", 0, "pong"))));
+}
+
+#[test]
+fn swaps() {
+    rejects("G2", |it| swap(it, place(it, "bob", 0, "from al"), place(it, "bob", 1, "from al")));
+    rejects("G6", |it| {
+        swap(it, place(it, "al", 0, "error no-such-peer"), place(it, "al", 1, "error no-such-peer"));
+    });
+    // carol saw both of al's messages before bob's, erin saw one of bob's in between.
+    rejects("G3", |it| swap(it, place(it, "erin", 1, "from al"), place(it, "erin", 0, "from bob")));
+}
+
+#[test]
+fn duplicates_inventions_and_changes() {
+    rejects("G6", |it| {
+        let (session, item) = place(it, "bob", 0, "from al");
+        let twice = it.sessions[session].items[item].clone();
+        it.sessions[session].items.insert(item, twice);
+    });
+    rejects("G6", |it| {
+        let place = place(it, "bob", 0, "from al");
+        line(it, place).push('!');
+    });
+    rejects("G6", |it| {
+        let place = place(it, "bob", 0, "from al");
+        *line(it, place) = "from al: m0.77".to_owned();
+    });
+    rejects("G6", |it| {
+        let place = place(it, "bob", 0, "from al");
+        *line(it, place) = "from al: boo".to_owned();
+    });
+}
+
+#[test]
+fn a_forged_sender() {
+    rejects("G8", |it| {
+        let place = place(it, "bob", 0, "from al");
+        let forged = line(it, place).replace("from al", "from carol");
+        *line(it, place) = forged;
+    });
+}
+
+#[test]
+fn a_line_that_is_no_line_of_the_protocol() {
+    rejects("protocol", |it| {
+        let place = place(it, "bob", 0, "from al");
+        *line(it, place) = "frmo al: hi".to_owned();
+    });
+    rejects("G8", |it| {
+        let (session, _) = place(it, "bob", 0, "pong");
+        let end = it.sessions[session].items.last_mut().unwrap();
+        assert_eq!(end.what, What::Closed(String::new()));
+        end.what = What::Closed("from a".to_owned());
+    });
+}
+
+#[test]
+fn delivered_and_reported() {
+    rejects("G5", |it| {
+        let place = place(it, "al", 0, "error no-such-peer: ~");
+        let both = line(it, place).replace(": ~", ": bob, ~");
+        *line(it, place) = both;
+    });
+}
+
+#[test]
+fn reported_though_there() {
+    rejects("G5", |it| {
+        // bob never gets it, and al is told so; but bob was there all the time.
+        let (mail, told) = (place(it, "bob", 2, "from al"), place(it, "al", 3, "error no-such-peer: ~"));
+        remove(it, mail);
+        let missing = line(it, told).replace(": ~", ": bob, ~");
+        *line(it, told) = missing;
+    });
+}
+
+#[test]
+fn mail_for_a_predecessor() {
+    rejects("G7", |it| {
+        let first = place(it, "carol", 1, "from bob");
+        let second = place(it, "carol", 0, "pong");
+        assert!(first.0 < second.0);
+        let mail = remove(it, first);
+        insert(it, second, mail.what);
+    });
+}
+
+#[test]
+fn two_sessions_of_one_name() {
+    rejects("G7", |it| {
+        // A second bob, welcome while the first was there and answered.
+        let (session, pong) = place(it, "bob", 0, "pong");
+        let at = it.sessions[session].items[pong].at;
+        let what = [What::Wrote(Sent::Name("Bob".into())), What::Read("welcome Bob".into()), What::Broke];
+        let items = what.into_iter().map(|what| Item { at, what }).collect();
+        it.sessions.push(SessionHistory { items });
+    });
+}
+
+#[test]
+fn an_answer_before_what_it_answers() {
+    rejects("G4", |it| {
+        // bob had read al's messages when he wrote his, but carol sees his before them.
+        let (first, answer) = (place(it, "carol", 0, "from al"), place(it, "carol", 0, "from bob"));
+        let mail = remove(it, answer);
+        insert(it, first, mail.what);
+    });
+}
+
+#[test]
+fn behind_the_goodbye_and_without_one() {
+    rejects("G6", |it| {
+        let (session, bye) = place(it, "al", 0, "bye quit");
+        let what = What::Read("pong 0.6".to_owned());
+        it.sessions[session].items.insert(bye + 1, Item { at: u64::MAX, what });
+    });
+    rejects("G10", |it| {
+        let (session, pong) = place(it, "bob", 0, "pong");
+        it.sessions[session].items.truncate(pong + 1);
+        it.sessions[session].items.push(Item { at: u64::MAX, what: What::Closed(String::new()) });
+    });
+}
+
+#[test]
+fn a_million_events_take_less_than_a_second() {
+    // 100 clients say 2,500 messages each to the next; everybody reads the message and the receipt.
+    let clients = 100;
+    let mut history = History { recipients_max: 100, sessions: vec![SessionHistory::default(); clients] };
+    let mut at = 0;
+    let mut push = |session: &mut SessionHistory, what| {
+        at += 1;
+        session.items.push(Item { at, what });
+    };
+    for client in 0..clients {
+        push(&mut history.sessions[client], What::Wrote(Sent::Name(format!("c{client}"))));
+        push(&mut history.sessions[client], What::Read(format!("welcome c{client}")));
+    }
+    for number in 1..=3_334 {
+        for client in 0..clients {
+            let next = (client + 1) % clients;
+            let (to, text) = (vec![format!("c{next}")], format!("m{client}.{number}"));
+            push(&mut history.sessions[client], What::Wrote(Sent::Say { number, to, text: text.clone() }));
+            push(&mut history.sessions[next], What::Read(format!("from c{client}: {text}")));
+            push(
+                &mut history.sessions[client],
+                What::Read(format!("error no-such-peer: ~{client}.{number}")),
+            );
+        }
+    }
+    assert!(history.sessions.iter().map(|session| session.items.len()).sum::<usize>() >= 1_000_000);
+    let start = std::time::Instant::now();
+    assert_eq!(judge(&history), Ok(()));
+    eprintln!("a million events were judged in {:?}", start.elapsed());
+}

@@ -1,0 +1,100 @@
+//! The simulated server, judged, in volume.
+
+use std::process::Command;
+
+use seriatim_sim::choice::{Choices, Search};
+use seriatim_sim::executor::{fold_digest, run};
+use seriatim_sim::marks::Marks;
+use seriatim_sim::scenario::{Faults, Op, Scenario, Script};
+use seriatim_sim::swarm;
+use seriatim_sim::world::Record;
+
+/// `SERIATIM_SEEDS=1000000 cargo test --release -p seriatim-sim` looks longer.
+fn seeds() -> u64 {
+    std::env::var("SERIATIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10_000)
+}
+
+#[test]
+fn no_seed_breaks_a_guarantee_and_every_mark_is_met() {
+    let mut marks = Marks::default();
+    for seed in 0..seeds() {
+        let scenario = swarm::scenario(seed);
+        let choices = if seed % 2 == 0 { Choices::random(seed) } else { Choices::pct(seed, 3, 1_000) };
+        let outcome = run(&scenario, choices, Record::default());
+        if let Some(violation) = outcome.violation {
+            panic!("seed {seed}: {violation}\nsee: cargo run --release -p seriatim-sim -- replay {seed}");
+        }
+        marks.add(&outcome.marks);
+    }
+    assert_eq!(marks.missing(), [""; 0], "never met");
+}
+
+#[test]
+fn g12_a_seed_is_the_same_run_every_time() {
+    let record = Record { digest: true, trace: false };
+    let digest = |seed| {
+        let outcome = run(&swarm::scenario(seed), Choices::random(seed), record);
+        (outcome.digest, outcome.steps, outcome.history)
+    };
+    for seed in 0..200 {
+        assert_eq!(digest(seed), digest(seed), "seed {seed}");
+    }
+    // And in another process.
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_seriatim-sim")).args(["digest", "--seeds", "100"]).output().unwrap();
+    let here = (0..100).fold(0, |all, seed| fold_digest(all, digest(seed).0));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), format!("{here:016x}"));
+}
+
+#[test]
+fn a_run_replays_from_its_choices() {
+    for seed in 0..200 {
+        let scenario = swarm::scenario(seed);
+        let record = Record { digest: true, trace: false };
+        let original = run(&scenario, Choices::random(seed), record);
+        let replayed = run(&scenario, Choices::replay(original.picks.clone()), record);
+        assert_eq!(original.digest, replayed.digest, "seed {seed}");
+        assert_eq!(original.history, replayed.history, "seed {seed}");
+    }
+}
+
+/// Alice joins while Bob sends to her, and any one write may break a connection.
+fn join_or_send() -> Scenario {
+    let name = |name: &str| Op::LogIn { name: name.to_owned(), insist: false };
+    let say = |to: &str| Op::Say { to: vec![to.to_owned()], bytes: 0 };
+    Scenario {
+        faults: Faults { until_ms: 1_000, reset: 1, ..Faults::default() },
+        clients: vec![
+            Script { ops: vec![Op::Connect, name("alice"), say("bob"), Op::HalfClose] },
+            Script { ops: vec![Op::Connect, name("bob"), say("alice"), Op::HalfClose] },
+        ],
+        ..Scenario::default()
+    }
+}
+
+/// Every run with at most so many delays or resets, judged; and how many there were.
+fn search(delays_max: u32) -> (u64, Marks) {
+    let mut search = Search::new(delays_max);
+    let (mut runs, mut marks) = (0, Marks::default());
+    while let Some(choices) = search.next_run() {
+        let outcome = run(&join_or_send(), choices, Record::default());
+        assert_eq!(outcome.violation, None, "{:?}", outcome.picks);
+        search.ran(&outcome.taken);
+        marks.add(&outcome.marks);
+        runs += 1;
+    }
+    (runs, marks)
+}
+
+#[test]
+fn alice_joins_while_bob_sends_in_every_way_with_three_delays() {
+    let (runs, marks) = search(3);
+    assert!(runs > 50_000, "{runs} runs");
+    for met in [
+        "a send raced a login and came behind it",
+        "a send raced a login and came before it",
+        "a connection was reset",
+    ] {
+        assert!(marks.met.contains_key(met), "{met}: {marks:?}");
+    }
+}
