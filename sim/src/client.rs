@@ -100,6 +100,12 @@ impl Player {
                 self.connection = None;
             }
             Op::HalfClose => self.take_leave().await,
+            Op::LastWords => {
+                let Some(connection) = &self.connection else { return };
+                let number = connection.lines;
+                self.write(Sent::Ping { number }, "").await;
+                self.take_leave().await;
+            }
             Op::Reset => {
                 if let Some(connection) = self.connection.take() {
                     self.write_down(connection.session, What::Reset);
@@ -167,10 +173,15 @@ impl Player {
         self.connection = None;
     }
 
-    /// Writes a line. If the connection breaks, the reading half sees it, too.
     async fn send(&mut self, sent: Sent) {
+        self.write(sent, "\n").await;
+    }
+
+    /// Writes a line. If the connection breaks, the reading half sees it, too.
+    async fn write(&mut self, sent: Sent, ending: &str) {
         let Some(connection) = &mut self.connection else { return };
-        let bytes = line(&sent, connection.session, &self.limits);
+        let mut bytes = line(&sent, connection.session, &self.limits);
+        bytes.extend(ending.as_bytes());
         connection.lines += 1;
         let (session, mut stream, chunk) =
             (connection.session, connection.stream.clone(), if self.trickle { 1 } else { bytes.len() });
@@ -211,9 +222,9 @@ fn write_down(world: &World, history: &Mutex<History>, session: usize, what: Wha
     lock(history).sessions[session].items.push(Item { at, what });
 }
 
-/// The bytes of a line.
+/// The bytes of a line, without its newline.
 fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
-    let mut bytes = match sent {
+    match sent {
         Sent::Name(name) => name.clone().into_bytes(),
         Sent::Say { number, to, text } => {
             format!("{}, ~{}: {text}", to.join(", "), tag(session, *number)).into_bytes()
@@ -230,9 +241,7 @@ fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
             BadLine::Empty => b"al:   ".to_vec(),
             BadLine::Command => b"/welcome al".to_vec(),
         },
-    };
-    bytes.push(b'\n');
-    bytes
+    }
 }
 
 /// Reads to the end of the connection.

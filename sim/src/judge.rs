@@ -33,6 +33,15 @@ impl Violation {
         Violation { rule: rule.to_owned(), what, witness: witness.to_vec() }
     }
 
+    /// Nobody listens though nobody stopped the server.
+    pub fn deaf(at_ms: u64) -> Violation {
+        Violation::new(
+            "G9",
+            format!("at {at_ms} ms the server accepts nobody any more, and nobody stopped it"),
+            &[],
+        )
+    }
+
     /// Somebody waits for ever.
     pub fn stuck(history: &History, what: String) -> Violation {
         let over = |items: &[Item]| {

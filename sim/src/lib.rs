@@ -12,10 +12,12 @@
 //! - [`swarm`]: a scenario from a seed;
 //! - [`shrink`]: a failing run, made small;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
+//! - [`bugs`]: planted bugs, which it must find;
 //! - [`core`]: the pure core, exhaustively.
 //!
 //! Nothing in the server knows this crate.
 
+pub mod bugs;
 pub mod choice;
 pub mod client;
 pub mod core;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use seriatim_sim::bugs::hunt;
 use seriatim_sim::choice::Choices;
 use seriatim_sim::executor::{Outcome, fold_digest, run};
 use seriatim_sim::marks::{Marks, WANTED};
@@ -50,6 +51,15 @@ enum Command {
         #[arg(long, default_value = "failing.json")]
         to: PathBuf,
     },
+    /// Plants each bug of sim/bugs in a copy of the sources, and looks whether it is found.
+    Bugs {
+        /// Only those with this in their name.
+        #[arg(default_value = "")]
+        filter: String,
+        /// How many seeds each may take.
+        #[arg(long, default_value_t = 100_000)]
+        seeds: u64,
+    },
     /// Prints a hash over everything that happens in these seeds: the same in every process and build.
     Digest {
         /// How many seeds.
@@ -63,6 +73,7 @@ fn main() -> ExitCode {
         Command::Explore { from, seeds, minutes } => explore(from, seeds, minutes),
         Command::Replay { run, trace } => replay(&run, trace),
         Command::Shrink { run, to } => shrink_to(&run, &to),
+        Command::Bugs { filter, seeds } => find_bugs(&filter, seeds),
         Command::Digest { seeds } => {
             let record = Record { digest: true, trace: false };
             let one = |seed| run(&swarm::scenario(seed), Choices::random(seed), record).digest;
@@ -159,4 +170,28 @@ fn shrink_to(run: &str, to: &Path) -> Result<ExitCode, String> {
     );
     println!("recorded; see it again: seriatim-sim replay {}", to.display());
     Ok(ExitCode::FAILURE)
+}
+
+/// Prints a table of the planted bugs, as Markdown.
+fn find_bugs(filter: &str, seeds: u64) -> Result<ExitCode, String> {
+    let mut missed = 0;
+    println!("| planted bug | what it is | found by | at seed | shrunk to | seconds |");
+    println!("|---|---|---|---|---|---|");
+    hunt(filter, seeds, |hunt| {
+        let (seed, rule) = hunt
+            .found
+            .clone()
+            .map_or(("–".to_owned(), "**not found**".to_owned()), |(seed, rule)| (seed.to_string(), rule));
+        let shrunk = hunt
+            .shrunk
+            .map_or("–".to_owned(), |(ops, specials)| format!("{ops} ops, {specials} special decisions"));
+        println!(
+            "| {} | {} | {rule} | {seed} | {shrunk} | {:.2} |",
+            hunt.name,
+            hunt.what,
+            hunt.took.as_secs_f64()
+        );
+        missed += usize::from(hunt.found.is_none());
+    })?;
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

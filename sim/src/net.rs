@@ -25,6 +25,8 @@ struct Door {
     waiting: VecDeque<(SimStream, PeerAddr)>,
     closed: bool,
     listener: Option<Waker>,
+    /// When somebody first found it closed.
+    found_closed_at: Option<u64>,
     next_port: u16,
 }
 
@@ -39,10 +41,13 @@ impl Net {
     /// # Errors
     /// Nobody listens any more, or the connection is refused by chance.
     pub fn connect(&self) -> io::Result<SimStream> {
-        if lock(&self.door).closed || self.world.goes_wrong(self.world.faults.refuse) {
+        let mut door = lock(&self.door);
+        if door.closed {
+            door.found_closed_at.get_or_insert(self.world.now());
+        }
+        if door.closed || self.world.goes_wrong(self.world.faults.refuse) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let mut door = lock(&self.door);
         door.next_port = door.next_port.wrapping_add(1);
         let peer = PeerAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, door.next_port)));
         let link = Arc::new(Mutex::new(Link {
@@ -57,6 +62,13 @@ impl Net {
             listener.wake();
         }
         Ok(SimStream::new(&self.world, &link, Side::Client))
+    }
+}
+
+impl Net {
+    /// When somebody first found nobody listening.
+    pub fn found_closed_at(&self) -> Option<u64> {
+        lock(&self.door).found_closed_at
     }
 }
 

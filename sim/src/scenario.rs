@@ -95,6 +95,8 @@ pub enum Op {
     Quit,
     /// Closes its side and reads to the end.
     HalfClose,
+    /// Sends `/ping` without a newline, closes its side and reads to the end.
+    LastWords,
     /// Closes both sides at once, whatever is on its way.
     Reset,
 }

@@ -82,7 +82,7 @@ fn script(rng: &mut Rng, names: &[&str], habits: &Habits) -> Script {
         }
         for _ in 0..rng.usize(0..=habits.ops_max) {
             let op = op(rng, names, habits);
-            let last = matches!(op, Op::Quit | Op::HalfClose | Op::Reset);
+            let last = matches!(op, Op::Quit | Op::HalfClose | Op::LastWords | Op::Reset);
             ops.push(op);
             if last {
                 break;
@@ -114,6 +114,7 @@ fn op(rng: &mut Rng, names: &[&str], habits: &Habits) -> Op {
         7 => Op::Stall(pick(rng, &[10, 1_000, 40_000])),
         8 => Op::Trickle,
         9 => Op::Quit,
+        10 if rng.bool() => Op::LastWords,
         10 => Op::HalfClose,
         _ => Op::Reset,
     }
