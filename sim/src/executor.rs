@@ -124,6 +124,7 @@ pub fn run(scenario: &Scenario, choices: Choices, record: Record) -> Outcome {
             )
         })
     });
+    let violation = violation.or_else(|| if scenario.is_calm() { Violation::broken(&history) } else { None });
     let violation = violation.or_else(|| {
         let closed_at = net.found_closed_at()?;
         scenario.stop_at_ms.is_none_or(|stop| closed_at < stop).then(|| Violation::deaf(closed_at))

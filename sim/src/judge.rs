@@ -42,6 +42,16 @@ impl Violation {
         )
     }
 
+    /// A connection broke that nobody broke: to be asked only of a scenario in which nothing else breaks one.
+    pub fn broken(history: &History) -> Option<Violation> {
+        history.sessions.iter().enumerate().find_map(|(number, session)| {
+            let broke = session.items.iter().position(|item| item.what == What::Broke)?;
+            let reset = session.items.iter().any(|item| item.what == What::Reset);
+            let what = "the server broke a connection whose client reads all it gets".to_owned();
+            (!reset).then(|| Violation::new("G6", what, &[(number, broke)]))
+        })
+    }
+
     /// Somebody waits for ever.
     pub fn stuck(history: &History, what: String) -> Violation {
         let over = |items: &[Item]| {

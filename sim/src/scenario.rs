@@ -146,6 +146,16 @@ impl BadLine {
     }
 }
 
+impl Scenario {
+    /// Whether nothing goes wrong, everybody always reads, and nobody stops the server.
+    pub fn is_calm(&self) -> bool {
+        let stalls = |op: &Op| matches!(op, Op::Stall(_));
+        self.faults == Faults::default()
+            && self.stop_at_ms.is_none()
+            && !self.clients.iter().any(|client| client.ops.iter().any(stalls))
+    }
+}
+
 impl Default for Scenario {
     /// Nobody, nothing wrong, the limits of the server's defaults but small buffers.
     fn default() -> Scenario {
