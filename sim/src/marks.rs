@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use seriatim::protocol::{Farewell, LineError, NameError, Refusal, Reply, Request};
-use seriatim::{CloseReason, ConnId, Effect, Event};
+use seriatim::{ConnId, Effect, Event};
 
 use crate::history::{History, Sent, What};
 
@@ -133,7 +133,7 @@ impl Marks {
     pub(crate) fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Send { to, reply } => self.reply(to, reply),
-            Effect::Close { conn, reason } => self.close(*conn, *reason),
+            Effect::Close { conn, .. } => self.close(*conn),
             Effect::Abort(_) => self.hit("a connection was given up"),
             Effect::Stop => self.hit("the server stopped"),
             Effect::StopReading(_) => {}
@@ -190,7 +190,7 @@ impl Marks {
         });
     }
 
-    fn close(&mut self, conn: ConnId, _: CloseReason) {
+    fn close(&mut self, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.over = true;
         match state.name.take() {
