@@ -1,51 +1,50 @@
-//! The clients: each plays its script and writes down all that it wrote and read.
+//! The clients: each plays its script and writes down all that it wrote and read. They know nothing of the simulation: the
+//! same clients talk over real sockets.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use futures_io::AsyncWrite;
-use futures_lite::future::yield_now;
-use seriatim::Limits;
-use seriatim::server::runtime::Reader;
+use seriatim::server::runtime::{Reader, Runtime, Stream, Writer};
+use seriatim::{Limits, Millis};
 
-use crate::history::{History, Item, Sent, SessionHistory, What, tag};
-use crate::net::{Net, SimStream};
+use crate::history::{Recorder, Sent, What, tag};
 use crate::scenario::{BadLine, Op, Script};
-use crate::world::{Owner, World, lock};
+use crate::world::lock;
+
+/// Where clients live: the seam, from their side.
+pub trait Place: Runtime {
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// Nobody listens, or whatever else comes in between.
+    fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
 
 /// Plays a script to its end.
-pub async fn play(
-    world: Arc<World>,
-    net: Arc<Net>,
-    history: Arc<Mutex<History>>,
-    script: Script,
-    limits: Limits,
-    client: usize,
-) {
-    let mut player =
-        Player { world, net, history, limits, connection: None, trickle: false, stalled_until: 0, client };
+pub async fn play<P: Place>(place: P, recorder: Arc<Recorder>, script: Script, limits: Limits) {
+    let mut player = Player { place, recorder, limits, connection: None, trickle: false, stalled_until: 0 };
     for op in script.ops {
         player.play(op).await;
     }
     player.take_leave().await;
 }
 
-struct Player {
-    world: Arc<World>,
-    net: Arc<Net>,
-    history: Arc<Mutex<History>>,
+struct Player<P: Place> {
+    place: P,
+    recorder: Arc<Recorder>,
     limits: Limits,
-    connection: Option<Connection>,
+    connection: Option<Connection<<P::Stream as Stream>::Writer>>,
     trickle: bool,
     stalled_until: u64,
-    client: usize,
 }
 
 /// The writing half of one connection; a task of its own reads.
-struct Connection {
-    stream: SimStream,
+struct Connection<W> {
+    writer: W,
     /// Its place in the history.
     session: usize,
     /// How many lines it has written.
@@ -53,7 +52,7 @@ struct Connection {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What the reading half has seen.
+/// What the reading half has seen, and is to do.
 #[derive(Default)]
 struct Seen {
     welcome: bool,
@@ -61,15 +60,20 @@ struct Seen {
     pongs: usize,
     over: bool,
     stalled_until: u64,
-    waker: Option<Waker>,
+    /// This side has broken the connection.
+    broken: bool,
+    /// Waits for something to be seen.
+    player: Option<Waker>,
+    /// Waits for something to read.
+    reader: Option<Waker>,
 }
 
-impl Player {
+impl<P: Place> Player<P> {
     async fn play(&mut self, op: Op) {
         match op {
             Op::Connect => {
                 self.take_leave().await;
-                self.connect();
+                self.connect().await;
             }
             Op::LogIn { name, insist } => self.log_in(name, insist).await,
             Op::Say { to, bytes } => {
@@ -86,9 +90,9 @@ impl Player {
             Op::Ping { wait } => self.ping(wait).await,
             Op::Who => self.send(Sent::Who).await,
             Op::Bad { rule } => self.send(Sent::Bad(rule)).await,
-            Op::Sleep(ms) => self.world.clone().sleep_until(self.world.now() + ms).await,
+            Op::Sleep(ms) => self.sleep(ms).await,
             Op::Stall(ms) => {
-                self.stalled_until = self.world.now() + ms;
+                self.stalled_until = self.place.now().0.saturating_add(ms);
                 if let Some(connection) = &self.connection {
                     lock(&connection.seen).stalled_until = self.stalled_until;
                 }
@@ -107,28 +111,31 @@ impl Player {
                 self.take_leave().await;
             }
             Op::Reset => {
-                if let Some(connection) = self.connection.take() {
-                    self.write_down(connection.session, What::Reset);
-                    connection.stream.break_off();
+                if let Some(mut connection) = self.connection.take() {
+                    self.recorder.write_down(connection.session, self.place.now(), What::Reset);
+                    connection.writer.reset();
+                    let mut seen = lock(&connection.seen);
+                    seen.broken = true;
+                    let reader = seen.reader.take();
+                    drop(seen);
+                    reader.into_iter().for_each(Waker::wake);
                 }
             }
         }
     }
 
-    fn connect(&mut self) {
-        let Ok(stream) = self.net.connect() else {
-            self.world.log().marks.hit("a connection was refused");
-            return;
-        };
-        let session = {
-            let mut history = lock(&self.history);
-            history.sessions.push(SessionHistory::default());
-            history.sessions.len() - 1
-        };
+    async fn connect(&mut self) {
+        let Ok(stream) = self.place.connect().await else { return };
+        let session = self.recorder.open();
+        let (reader, writer) = stream.split();
         let seen = Arc::new(Mutex::new(Seen { stalled_until: self.stalled_until, ..Seen::default() }));
-        let reading = read(self.world.clone(), self.history.clone(), stream.clone(), session, seen.clone());
-        self.world.spawn(Owner::Client, reading);
-        self.connection = Some(Connection { stream, session, lines: 0, seen });
+        let (place, recorder) = (self.place.clone(), self.recorder.clone());
+        self.place.spawn(read(place, recorder, reader, session, seen.clone()));
+        self.connection = Some(Connection { writer, session, lines: 0, seen });
+    }
+
+    async fn sleep(&self, ms: u64) {
+        self.place.sleep_until(self.place.now().plus(ms)).await;
     }
 
     async fn log_in(&mut self, name: String, insist: bool) {
@@ -148,7 +155,7 @@ impl Player {
             if over {
                 return;
             }
-            self.world.clone().sleep_until(self.world.now() + (50 << refusals.min(10))).await;
+            self.sleep(50 << refusals.min(10)).await;
         }
     }
 
@@ -165,10 +172,8 @@ impl Player {
     /// Closes this side and reads to the end.
     async fn take_leave(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        let (session, mut stream) = (connection.session, connection.stream.clone());
-        self.write_down(session, What::Ended);
-        let _ = poll_fn(|cx| Pin::new(&mut stream).poll_close(cx)).await;
-        drop(stream);
+        self.recorder.write_down(connection.session, self.place.now(), What::Ended);
+        let _ = poll_fn(|cx| Pin::new(&mut connection.writer).poll_close(cx)).await;
         self.wait(|seen| seen.over).await;
         self.connection = None;
     }
@@ -183,17 +188,16 @@ impl Player {
         let mut bytes = line(&sent, connection.session, &self.limits);
         bytes.extend(ending.as_bytes());
         connection.lines += 1;
-        let (session, mut stream, chunk) =
-            (connection.session, connection.stream.clone(), if self.trickle { 1 } else { bytes.len() });
-        self.write_down(session, What::Wrote(sent));
+        let chunk = if self.trickle { 1 } else { bytes.len() };
+        self.recorder.write_down(connection.session, self.place.now(), What::Wrote(sent));
         for mut rest in bytes.chunks(chunk.max(1)) {
             while !rest.is_empty() {
-                match poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await {
+                match poll_fn(|cx| Pin::new(&mut connection.writer).poll_write(cx, rest)).await {
                     Ok(length) => rest = &rest[length..],
                     Err(_) => return,
                 }
             }
-            yield_now().await;
+            self.place.preempt().await;
         }
     }
 
@@ -205,21 +209,11 @@ impl Player {
             if seen_enough(&seen) {
                 return Poll::Ready(());
             }
-            seen.waker = Some(cx.waker().clone());
+            seen.player = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
     }
-
-    fn write_down(&self, session: usize, what: What) {
-        self.world.passed("did", &[u8::try_from(self.client % 256).unwrap_or_default()]);
-        write_down(&self.world, &self.history, session, what);
-    }
-}
-
-fn write_down(world: &World, history: &Mutex<History>, session: usize, what: What) {
-    let at = world.stamp();
-    lock(history).sessions[session].items.push(Item { at, what });
 }
 
 /// The bytes of a line, without its newline.
@@ -245,43 +239,59 @@ fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
 }
 
 /// Reads to the end of the connection.
-async fn read(
-    world: Arc<World>,
-    history: Arc<Mutex<History>>,
-    mut stream: SimStream,
+async fn read<P: Place>(
+    place: P,
+    recorder: Arc<Recorder>,
+    mut reader: <P::Stream as Stream>::Reader,
     session: usize,
     seen: Arc<Mutex<Seen>>,
 ) {
     let mut partial: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 4096];
     let end = loop {
-        let stalled_until = lock(&seen).stalled_until;
-        if world.now() < stalled_until {
-            world.clone().sleep_until(stalled_until).await;
+        let stalled_until = Millis(lock(&seen).stalled_until);
+        if place.now() < stalled_until {
+            place.sleep_until(stalled_until).await;
             continue;
         }
-        let _ = poll_fn(|cx| stream.poll_readable(cx)).await;
-        match stream.try_read(&mut buffer) {
+        if !readable(&mut reader, &seen).await {
+            break What::Broke;
+        }
+        match reader.try_read(&mut buffer) {
             Ok(0) => break What::Closed(String::from_utf8_lossy(&partial).into_owned()),
             Ok(length) => {
                 for &byte in &buffer[..length] {
                     if byte == b'\n' {
                         let line = String::from_utf8_lossy(&std::mem::take(&mut partial)).into_owned();
                         heed(&mut lock(&seen), &line);
-                        write_down(&world, &history, session, What::Read(line));
+                        recorder.write_down(session, place.now(), What::Read(line));
                     } else {
                         partial.push(byte);
                     }
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break What::Broke,
         }
         wake(&seen);
     };
-    write_down(&world, &history, session, end);
+    recorder.write_down(session, place.now(), end);
     lock(&seen).over = true;
     wake(&seen);
+}
+
+/// Waits until there is something to read. `false` if this side has broken the connection.
+async fn readable(reader: &mut impl Reader, seen: &Mutex<Seen>) -> bool {
+    poll_fn(|cx| {
+        let mut seen = lock(seen);
+        if seen.broken {
+            return Poll::Ready(false);
+        }
+        seen.reader = Some(cx.waker().clone());
+        drop(seen);
+        reader.poll_readable(cx).map(|_| true) // an error shows itself again when reading
+    })
+    .await
 }
 
 fn heed(seen: &mut Seen, line: &str) {
@@ -291,8 +301,6 @@ fn heed(seen: &mut Seen, line: &str) {
 }
 
 fn wake(seen: &Mutex<Seen>) {
-    let waker = lock(seen).waker.take();
-    if let Some(waker) = waker {
-        waker.wake();
-    }
+    let player = lock(seen).player.take();
+    player.into_iter().for_each(Waker::wake);
 }

@@ -1,8 +1,14 @@
-//! [`History`]: what each client wrote and read, in one order. This is all that the judge gets.
+//! [`History`]: what each client wrote and read, in one order. This is all that the judge gets. [`Recorder`] keeps it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use seriatim::Millis;
+
 use crate::scenario::BadLine;
+use crate::world::lock;
 
 /// What all clients wrote and read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +32,8 @@ pub struct Item {
     /// Its place among all that clients did and saw: what is written may take effect only after, what is read has only
     /// before.
     pub at: u64,
+    /// When that was, in milliseconds of the run.
+    pub ms: u64,
     /// What it was.
     pub what: What,
 }
@@ -84,4 +92,70 @@ pub fn tag(session: usize, number: usize) -> String {
 pub fn untag(tag: &str) -> Option<(usize, usize)> {
     let (session, number) = tag.split_once('.')?;
     Some((session.parse().ok()?, number.parse().ok()?))
+}
+
+/// Writes down what clients do and see while they do it, and knows who waits for the server.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// Orders what clients do and see.
+    stamp: AtomicU64,
+    inner: Mutex<Recorded>,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    history: History,
+    /// What each session still has to get: answers, and the end if it asked for that. `None`: it is over.
+    waits: Vec<Option<usize>>,
+    /// All of these together.
+    waiting: usize,
+}
+
+impl Recorder {
+    /// Nothing has happened yet.
+    pub fn new(recipients_max: usize) -> Arc<Recorder> {
+        let recorder = Recorder::default();
+        lock(&recorder.inner).history.recipients_max = recipients_max;
+        Arc::new(recorder)
+    }
+
+    /// The next number in the order of all that happens.
+    pub fn stamp(&self) -> u64 {
+        self.stamp.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// A connection was made; returns the number of its session.
+    pub fn open(&self) -> usize {
+        let mut inner = lock(&self.inner);
+        inner.history.sessions.push(SessionHistory::default());
+        inner.waits.push(Some(0));
+        inner.waits.len() - 1
+    }
+
+    /// Something happened in a session at this moment.
+    pub fn write_down(&self, session: usize, now: Millis, what: What) {
+        let mut inner = lock(&self.inner);
+        if let Some(before) = inner.waits[session] {
+            let now = match &what {
+                What::Wrote(_) | What::Ended => Some(before + 1),
+                What::Read(line) if line.starts_with("from ") || line.starts_with("bye ") => Some(before),
+                What::Read(_) => Some(before.saturating_sub(1)),
+                What::Reset | What::Closed(_) | What::Broke => None,
+            };
+            inner.waits[session] = now;
+            inner.waiting = inner.waiting + now.unwrap_or_default() - before;
+        }
+        let at = self.stamp();
+        inner.history.sessions[session].items.push(Item { at, ms: now.0, what });
+    }
+
+    /// Whether anybody has written something, or closed its side, and not got the answer to it yet.
+    pub fn anybody_waits(&self) -> bool {
+        lock(&self.inner).waiting > 0
+    }
+
+    /// What was written down.
+    pub fn take(&self) -> History {
+        std::mem::take(&mut lock(&self.inner).history)
+    }
 }

@@ -42,14 +42,23 @@ impl Violation {
         )
     }
 
-    /// A connection broke that nobody broke: to be asked only of a scenario in which nothing else breaks one.
-    pub fn broken(history: &History) -> Option<Violation> {
-        history.sessions.iter().enumerate().find_map(|(number, session)| {
+    /// A connection broke that nobody broke: to be asked only of a scenario in which nothing else breaks one. Those that the
+    /// server had not accepted yet when it stopped are excused.
+    pub fn broken(history: &History, unserved: &[usize]) -> Option<Violation> {
+        let served = history.sessions.iter().enumerate().filter(|(number, _)| !unserved.contains(number));
+        served.into_iter().find_map(|(number, session)| {
             let broke = session.items.iter().position(|item| item.what == What::Broke)?;
             let reset = session.items.iter().any(|item| item.what == What::Reset);
             let what = "the server broke a connection whose client reads all it gets".to_owned();
             (!reset).then(|| Violation::new("G6", what, &[(number, broke)]))
         })
+    }
+
+    /// Somebody waited for the server while nothing at all was going on.
+    pub fn idle(history: &History, at_ms: u64) -> Violation {
+        let what =
+            format!("at {at_ms} ms somebody waits for the server, and it does nothing until time passes");
+        Violation { what, ..Violation::stuck(history, String::new()) }
     }
 
     /// Somebody waits for ever.
@@ -188,7 +197,7 @@ fn read_session(case: &mut Case, history: &History, number: usize, items: &[Item
         bye: None,
         peers: None,
     };
-    for (item, Item { at, what }) in items.iter().enumerate() {
+    for (item, Item { at, what, .. }) in items.iter().enumerate() {
         let session = &mut case.sessions[number];
         session.last = item;
         match what {

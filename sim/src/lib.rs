@@ -4,9 +4,9 @@
 //! # Layout, in reading order
 //! - [`scenario`]: what clients do and what goes wrong, as plain data;
 //! - [`choice`]: every decision of a run, drawn from one recorded stream;
-//! - [`world`]: the clock, the log, and [`net`], the network in it: the seam's implementation;
+//! - [`world`]: the clock and the log, and [`net`], the network in it; [`seam`]: the server's seam over both;
 //! - [`client`]: the clients, which keep a [`history`] of what they wrote and read;
-//! - [`executor`]: the engine that runs it all on one thread, in volume;
+//! - [`engine`]: what lets it all run: on one thread in volume, under shuttle, or over real sockets;
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed;
@@ -21,13 +21,14 @@ pub mod bugs;
 pub mod choice;
 pub mod client;
 pub mod core;
-pub mod executor;
+pub mod engine;
 pub mod history;
 pub mod judge;
 pub mod marks;
 pub mod net;
 pub mod report;
 pub mod scenario;
+pub mod seam;
 pub mod shrink;
 pub mod swarm;
 pub mod world;

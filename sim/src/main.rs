@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use seriatim_sim::bugs::hunt;
 use seriatim_sim::choice::Choices;
-use seriatim_sim::executor::{Outcome, fold_digest, run};
+use seriatim_sim::engine::volume::run;
+use seriatim_sim::engine::{Outcome, fold_digest};
 use seriatim_sim::marks::{Marks, WANTED};
 use seriatim_sim::report::{load, save, story};
 use seriatim_sim::shrink::{Failing, shrink};
@@ -141,12 +142,11 @@ fn find(run: &str, record: Record) -> Result<(Failing, Outcome), String> {
         }
     };
     let rule = outcome.violation.as_ref().map(|violation| violation.rule.clone()).unwrap_or_default();
-    Ok((Failing { scenario, picks: outcome.picks.clone(), rule }, outcome))
+    Ok((Failing { scenario, picks: outcome.picks(), rule }, outcome))
 }
 
 fn replay(run: &str, trace: bool) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, Record { digest: false, trace })?;
-    outcome.trace.iter().for_each(|line| println!("{line}"));
     print!("{}", story(&outcome));
     println!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
     Ok(if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

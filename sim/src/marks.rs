@@ -49,6 +49,9 @@ pub const WANTED: &[&str] = &[
     "a connection was refused",
     "accepting failed",
     "the server had to wait for a client to read",
+    "a link was clogged",
+    "a write had to wait",
+    "a second signal ended the process",
     // Of what clients saw.
     "a send raced a login and came behind it",
     "a send raced a login and came before it",

@@ -5,13 +5,19 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_io::AsyncWrite;
 use seriatim::server::runtime::{Listener, PeerAddr, Reader, Stream, Writer};
 
 use crate::world::{World, lock};
+
+/// How long a clogged link passes nothing on, in milliseconds.
+const CLOGS_MS: [u64; 3] = [100, 2_000, 40_000];
+
+/// How long a slow write takes nothing, in milliseconds.
+const SLOW_MS: [u64; 3] = [10, 500, 5_000];
 
 /// The network of one run: the place where clients find the server.
 pub struct Net {
@@ -22,12 +28,15 @@ pub struct Net {
 
 #[derive(Default)]
 struct Door {
-    waiting: VecDeque<(SimStream, PeerAddr)>,
+    waiting: VecDeque<(usize, SimStream, PeerAddr)>,
     closed: bool,
     listener: Option<Waker>,
     /// When somebody first found it closed.
     found_closed_at: Option<u64>,
-    next_port: u16,
+    /// All connections ever made.
+    links: Vec<Weak<Mutex<Link>>>,
+    /// Those that the server never accepted, by their number.
+    unserved: Vec<usize>,
 }
 
 impl Net {
@@ -46,29 +55,42 @@ impl Net {
             door.found_closed_at.get_or_insert(self.world.now());
         }
         if door.closed || self.world.goes_wrong(self.world.faults.refuse) {
+            self.world.log().marks.hit("a connection was refused");
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        door.next_port = door.next_port.wrapping_add(1);
-        let peer = PeerAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, door.next_port)));
+        let number = door.links.len();
+        let port = u16::try_from(number % 60_000).unwrap_or_default() + 1024;
+        let peer = PeerAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let link = Arc::new(Mutex::new(Link {
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             reset: false,
             told: [false; 2],
             pipe_bytes: self.pipe_bytes,
+            clogged_until: 0,
         }));
-        door.waiting.push_back((SimStream::new(&self.world, &link, Side::Server), peer));
+        door.links.push(Arc::downgrade(&link));
+        door.waiting.push_back((number, SimStream::new(&self.world, &link, Side::Server), peer));
         if let Some(listener) = door.listener.take() {
             listener.wake();
         }
         Ok(SimStream::new(&self.world, &link, Side::Client))
     }
-}
 
-impl Net {
     /// When somebody first found nobody listening.
     pub fn found_closed_at(&self) -> Option<u64> {
         lock(&self.door).found_closed_at
+    }
+
+    /// The connections that the server never accepted, by their number in the order in which they were made.
+    pub fn unserved(&self) -> Vec<usize> {
+        lock(&self.door).unserved.clone()
+    }
+
+    /// Breaks every connection that is still there.
+    pub fn break_all(&self) {
+        let links = lock(&self.door).links.clone();
+        links.iter().filter_map(Weak::upgrade).for_each(|link| lock(&link).reset(&self.world));
     }
 }
 
@@ -80,8 +102,9 @@ impl Drop for SimListener {
         let mut door = lock(&self.0.door);
         door.closed = true;
         let waiting = std::mem::take(&mut door.waiting);
+        door.unserved.extend(waiting.iter().map(|(number, ..)| number));
         drop(door);
-        for (stream, _) in waiting {
+        for (_, stream, _) in waiting {
             stream.0.link().reset(&stream.0.world);
         }
     }
@@ -106,7 +129,7 @@ impl Listener for SimListener {
                 return Poll::Ready(Err(errors[error].into()));
             }
             match door.waiting.pop_front() {
-                Some(accepted) => Poll::Ready(Ok(accepted)),
+                Some((_, stream, peer)) => Poll::Ready(Ok((stream, peer))),
                 None => Poll::Pending,
             }
         })
@@ -129,6 +152,8 @@ struct Link {
     /// the end of the stream.
     told: [bool; 2],
     pipe_bytes: usize,
+    /// Nothing passes before this moment, in either direction.
+    clogged_until: u64,
 }
 
 /// One direction of it.
@@ -141,6 +166,8 @@ struct Pipe {
     abandoned: bool,
     /// What is in it cannot be read before this moment.
     arrives_at: u64,
+    /// Nothing is taken before this moment.
+    blocked_until: u64,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -249,12 +276,14 @@ impl Reader for SimStream {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut link = self.0.link();
         let reset = link.reset;
+        let clogged_until = link.clogged_until;
         let pipe = link.incoming(self.0.side);
         if reset {
             return Poll::Ready(Ok(()));
         }
-        if pipe.arrives_at > self.0.world.now() {
-            self.0.world.wake_at(pipe.arrives_at, cx.waker());
+        let arrives_at = pipe.arrives_at.max(clogged_until);
+        if arrives_at > self.0.world.now() {
+            self.0.world.wake_at(arrives_at, cx.waker());
         } else if !pipe.bytes.is_empty() || pipe.ended {
             return Poll::Ready(Ok(()));
         }
@@ -267,6 +296,7 @@ impl Reader for SimStream {
         let mut link = self.0.link();
         let reset = link.reset;
         let told = link.told[self.0.side as usize];
+        let clogged_until = link.clogged_until;
         let pipe = link.incoming(self.0.side);
         if pipe.bytes.is_empty() && reset {
             // The client side of the simulation need not be fooled like that.
@@ -276,7 +306,7 @@ impl Reader for SimStream {
                 Err(io::ErrorKind::ConnectionReset.into())
             };
         }
-        let late = pipe.arrives_at > world.now() && !reset;
+        let late = pipe.arrives_at.max(clogged_until) > world.now() && !reset;
         if late || (pipe.bytes.is_empty() && !pipe.ended) || world.goes_wrong(world.faults.spurious_wake) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -303,12 +333,28 @@ impl AsyncWrite for SimStream {
             link.told[self.0.side as usize] = true;
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let capacity = link.pipe_bytes;
+        let is_server = self.0.side == Side::Server;
+        if world.goes_wrong(world.faults.clog) {
+            link.clogged_until = world.now() + CLOGS_MS[world.choices().pick(CLOGS_MS.len())];
+            world.log().marks.hit("a link was clogged");
+        }
+        if is_server && world.goes_wrong(world.faults.slow_write) {
+            let until = world.now() + SLOW_MS[world.choices().pick(SLOW_MS.len())];
+            link.outgoing(self.0.side).blocked_until = until;
+            world.log().marks.hit("a write had to wait");
+        }
+        let (capacity, clogged_until) = (link.pipe_bytes, link.clogged_until);
         let pipe = link.outgoing(self.0.side);
+        let blocked_until = pipe.blocked_until.max(clogged_until);
+        if blocked_until > world.now() {
+            world.wake_at(blocked_until, cx.waker());
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let room = capacity - pipe.bytes.len().min(capacity);
         if room == 0 {
             pipe.writer = Some(cx.waker().clone());
-            if self.0.side == Side::Server {
+            if is_server {
                 world.log().marks.hit("the server had to wait for a client to read");
             }
             return Poll::Pending;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::executor::Outcome;
+use crate::engine::Outcome;
 use crate::history::{History, Sent, What};
 use crate::scenario::Scenario;
 use crate::shrink::Failing;
@@ -63,16 +63,23 @@ pub fn story(outcome: &Outcome) -> String {
         let who = name(&outcome.history, session);
         for (place, item) in its.items.iter().enumerate() {
             let mark = if witness.contains(&(session, place)) { "=> " } else { "   " };
-            lines.push((item.at, format!("{mark}{who:<12} {}", words(&item.what))));
+            lines.push((item.at, format!("{:>6} ms {mark}{who:<12} {}", item.ms, words(&item.what))));
         }
+    }
+    for step in &outcome.trace {
+        let mut line = format!("{:>6} ms    {:<12} {:?}", step.now_ms, "broker", step.event);
+        for effect in &step.effects {
+            let _ = write!(line, "\n{:26}{effect:?}", "");
+        }
+        lines.push((step.at, line));
     }
     lines.sort_by_key(|(at, _)| *at);
     let mut story = String::new();
-    for (at, line) in lines {
-        let _ = writeln!(story, "{at:>6} {line}");
+    for (_, line) in lines {
+        let _ = writeln!(story, "{line}");
     }
     if let Some(violation) = &outcome.violation {
-        let _ = writeln!(story, "       {violation}");
+        let _ = writeln!(story, "{violation}");
     }
     story
 }

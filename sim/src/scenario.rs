@@ -12,12 +12,30 @@ pub struct Scenario {
     pub outbox_bytes_max: usize,
     /// How many bytes the network holds in each direction of a connection.
     pub pipe_bytes: usize,
-    /// When the operator stops the server, in milliseconds; everybody must be done without that otherwise.
-    pub stop_at_ms: Option<u64>,
+    /// When the operator stops the server; everybody must be done without that otherwise.
+    pub stop: Option<Stop>,
     /// What goes wrong by itself.
     pub faults: Faults,
     /// Who takes part.
     pub clients: Vec<Script>,
+}
+
+/// The operator stops the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// When the first signal comes.
+    pub at: When,
+    /// How many milliseconds later a second one ends the process at once, if it is still there.
+    pub again_after_ms: Option<u64>,
+}
+
+/// A point in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// A moment, in milliseconds.
+    Ms(u64),
+    /// As soon as the broker has been told of so many events.
+    Event(u64),
 }
 
 /// How often the network misbehaves, each in 1/1000 of the occasions. All of it ends at `until_ms`: then everybody who is
@@ -35,6 +53,10 @@ pub struct Faults {
     pub spurious_wake: u32,
     /// What is written arrives only after up to a second.
     pub delay: u32,
+    /// A client's link takes nothing from the server for up to five seconds.
+    pub slow_write: u32,
+    /// A connection passes nothing on, in both directions, for up to forty seconds.
+    pub clog: u32,
     /// A connection is reset when it is written to.
     pub reset: u32,
     /// Accepting fails.
@@ -147,11 +169,12 @@ impl BadLine {
 }
 
 impl Scenario {
-    /// Whether nothing goes wrong, everybody always reads, and nobody stops the server.
+    /// Whether nothing goes wrong by itself and everybody always reads: then nobody ever has to wait for anybody, and no
+    /// connection breaks unless its client breaks it.
     pub fn is_calm(&self) -> bool {
         let stalls = |op: &Op| matches!(op, Op::Stall(_));
         self.faults == Faults::default()
-            && self.stop_at_ms.is_none()
+            && self.stop.is_none_or(|stop| stop.again_after_ms.is_none())
             && !self.clients.iter().any(|client| client.ops.iter().any(stalls))
     }
 }
@@ -163,7 +186,7 @@ impl Default for Scenario {
             limits: Limits::default(),
             outbox_bytes_max: 64 * 1024,
             pipe_bytes: 4096,
-            stop_at_ms: None,
+            stop: None,
             faults: Faults::default(),
             clients: Vec::new(),
         }

@@ -2,7 +2,8 @@
 //! one thing makes it pass.
 
 use crate::choice::Choices;
-use crate::executor::{Outcome, run};
+use crate::engine::Outcome;
+use crate::engine::volume::run;
 use crate::scenario::{Faults, Scenario};
 use crate::world::Record;
 
@@ -85,18 +86,21 @@ fn smaller_scenario(scenario: &Scenario, position: usize) -> Option<Option<Scena
         smaller.faults = faults[rest].clone();
         return Some((smaller.faults != scenario.faults).then_some(smaller));
     }
-    if rest == faults.len() {
-        smaller.stop_at_ms = None;
-        return Some((smaller != *scenario).then_some(smaller));
+    match (rest - faults.len(), &mut smaller.stop) {
+        (0, stop) => *stop = None,
+        (1, Some(stop)) => stop.again_after_ms = None,
+        (1, None) => {}
+        _ => return None,
     }
-    None
+    Some((smaller != *scenario).then_some(smaller))
 }
 
 /// How the scenario fails in the same way, if it does in some schedule.
 fn fails(scenario: &Scenario, like: &Failing) -> Option<Failing> {
     let failing = |outcome: Outcome| {
+        let picks = outcome.picks();
         let rule = outcome.violation.filter(|violation| violation.rule == like.rule)?.rule;
-        Some(Failing { scenario: scenario.clone(), picks: outcome.picks, rule })
+        Some(Failing { scenario: scenario.clone(), picks, rule })
     };
     let replayed = failing(run(scenario, Choices::replay(like.picks.clone()), Record::default()));
     replayed.or_else(|| {
@@ -116,10 +120,11 @@ fn shrink_schedule(mut smallest: Failing) -> Failing {
                 picks[start..end].fill(0);
                 let candidate = Failing { picks, ..smallest.clone() };
                 let outcome = candidate.run(Record::default());
-                if outcome.violation.is_some_and(|violation| violation.rule == smallest.rule) {
+                if outcome.violation.as_ref().is_some_and(|violation| violation.rule == smallest.rule) {
                     // Ordinary decisions at the end need not be written down.
-                    let used = outcome.picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
-                    smallest.picks = outcome.picks[..used].to_vec();
+                    smallest.picks = outcome.picks();
+                    let used = smallest.picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
+                    smallest.picks.truncate(used);
                 }
             }
             start = end;
@@ -139,6 +144,8 @@ impl Faults {
             Faults { torn_write: 0, ..self.clone() },
             Faults { spurious_wake: 0, ..self.clone() },
             Faults { delay: 0, ..self.clone() },
+            Faults { slow_write: 0, ..self.clone() },
+            Faults { clog: 0, ..self.clone() },
             Faults { reset: 0, ..self.clone() },
             Faults { accept_error: 0, ..self.clone() },
             Faults { refuse: 0, ..self.clone() },

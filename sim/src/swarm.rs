@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use seriatim::Limits;
 
-use crate::scenario::{BadLine, Faults, Op, Scenario, Script};
+use crate::scenario::{BadLine, Faults, Op, Scenario, Script, Stop, When};
 
 const NAMES: [&str; 6] = ["al", "bob", "carol", "dave", "erin", "Zoë"];
 
@@ -26,7 +26,7 @@ pub fn scenario(seed: u64) -> Scenario {
         limits,
         outbox_bytes_max: pick(&mut rng, &[1024, 8 * 1024, 64 * 1024]),
         pipe_bytes: pick(&mut rng, &[64, 512, 4096, 65_536]),
-        stop_at_ms: (rng.u32(0..3) == 0).then(|| rng.u64(0..3_000)),
+        stop: (rng.u32(0..3) == 0).then(|| stop(&mut rng)),
         faults,
         clients: (0..clients).map(|_| script(&mut rng, &NAMES[..names], &habits)).collect(),
     }
@@ -36,6 +36,13 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.usize(0..from.len())]
 }
 
+/// Somewhere in the middle of it, early more often than late.
+fn stop(rng: &mut Rng) -> Stop {
+    let most = 1 << rng.u32(0..10);
+    let at = if rng.bool() { When::Ms(rng.u64(0..3_000)) } else { When::Event(rng.u64(0..most)) };
+    Stop { at, again_after_ms: (rng.u32(0..8) == 0).then(|| pick(rng, &[0, 1, 500])) }
+}
+
 fn faults(rng: &mut Rng) -> Faults {
     let mut rate = |most: u32| if rng.bool() { rng.u32(1..=most) } else { 0 };
     Faults {
@@ -43,6 +50,8 @@ fn faults(rng: &mut Rng) -> Faults {
         torn_write: rate(500),
         spurious_wake: rate(200),
         delay: rate(100),
+        slow_write: rate(50),
+        clog: rate(10),
         reset: rate(20),
         accept_error: rate(300),
         refuse: rate(200),

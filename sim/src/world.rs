@@ -1,4 +1,4 @@
-//! [`World`]: the clock, the choices and the log of one run; [`SimRuntime`], the seam over it.
+//! [`World`]: the clock, the choices and the log of one run.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use futures_lite::future::yield_now;
-use seriatim::server::runtime::Runtime;
-use seriatim::{Effect, Event, Millis};
+use serde::{Deserialize, Serialize};
+use seriatim::{Effect, Event};
 
 use crate::choice::Choices;
+use crate::history::{History, Recorder};
 use crate::marks::Marks;
-use crate::net::{SimListener, SimStream};
-use crate::scenario::Faults;
+use crate::scenario::{Faults, When};
 
 /// A task, as an engine takes it.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -38,10 +37,9 @@ pub struct World {
     spawner: Box<dyn Fn(Owner, Task) + Send + Sync>,
     choices: Mutex<Choices>,
     now: AtomicU64,
-    /// Orders what clients do and see.
-    stamp: AtomicU64,
     timers: Mutex<Timers>,
     log: Mutex<Log>,
+    recorder: Arc<Recorder>,
 }
 
 #[derive(Default)]
@@ -60,8 +58,23 @@ pub struct Log {
     pub events: u64,
     /// A hash over all events, effects, bytes and moments; `None` if not wanted.
     digest: Option<Digest>,
-    /// Every event and effect in words; `None` if not wanted.
-    pub trace: Option<Vec<String>>,
+    /// Every event with its effects; `None` if not wanted.
+    pub trace: Option<Vec<Step>>,
+    /// Those who wait for the broker to be told of so many events.
+    watchers: Vec<(u64, Waker)>,
+}
+
+/// The broker was told of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its place among all that clients did and saw.
+    pub at: u64,
+    /// When that was, in simulated milliseconds.
+    pub now_ms: u64,
+    /// What it was told.
+    pub event: Event,
+    /// What it ordered.
+    pub effects: Vec<Effect>,
 }
 
 /// FNV-1a: the same in every process and version.
@@ -90,7 +103,7 @@ impl Hasher for Digest {
 pub struct Record {
     /// A hash of everything.
     pub digest: bool,
-    /// Every event and effect in words.
+    /// Every event with its effects.
     pub trace: bool,
 }
 
@@ -100,6 +113,7 @@ impl World {
         faults: Faults,
         choices: Choices,
         record: Record,
+        recorder: Arc<Recorder>,
         spawner: impl Fn(Owner, Task) + Send + Sync + 'static,
     ) -> Arc<World> {
         let log = Log {
@@ -112,9 +126,9 @@ impl World {
             spawner: Box::new(spawner),
             choices: Mutex::new(choices),
             now: AtomicU64::new(0),
-            stamp: AtomicU64::new(0),
             timers: Mutex::default(),
             log: Mutex::new(log),
+            recorder,
         })
     }
 
@@ -138,19 +152,69 @@ impl World {
         self.now.load(Ordering::SeqCst)
     }
 
-    /// The next number in the order of what clients do and see.
-    pub fn stamp(&self) -> u64 {
-        self.stamp.fetch_add(1, Ordering::SeqCst)
-    }
-
     /// The log.
     pub fn log(&self) -> MutexGuard<'_, Log> {
         lock(&self.log)
     }
 
-    /// The hash of everything so far.
-    pub fn digest(&self) -> Option<u64> {
-        self.log().digest.as_ref().map(Hasher::finish)
+    /// The hash of everything so far, and of what the clients wrote and read.
+    pub fn digest(&self, history: &History) -> Option<u64> {
+        let mut log = self.log();
+        let digest = log.digest.as_mut()?;
+        digest.write(format!("{history:?}").as_bytes());
+        Some(digest.finish())
+    }
+
+    /// Waits for a moment, or for the broker to be told of so many events.
+    pub async fn wait_for(self: Arc<World>, when: When) {
+        match when {
+            When::Ms(at) => self.sleep_until(at).await,
+            When::Event(count) => {
+                poll_fn(|cx| {
+                    let mut log = self.log();
+                    if log.events >= count {
+                        return Poll::Ready(());
+                    }
+                    log.watchers.push((count, cx.waker().clone()));
+                    Poll::Pending
+                })
+                .await;
+            }
+        }
+    }
+
+    /// The broker is being told of an event.
+    pub fn will_step(&self, event: &Event) {
+        let mut log = self.log();
+        log.events += 1;
+        log.marks.event(event);
+        let (now_ms, count) = (self.now(), log.events);
+        if let Some(digest) = &mut log.digest {
+            digest.write(format!("{event:?}").as_bytes());
+            digest.write_u64(now_ms);
+        }
+        if let Some(trace) = &mut log.trace {
+            let at = self.recorder.stamp();
+            trace.push(Step { at, now_ms, event: event.clone(), effects: Vec::new() });
+        }
+        if !log.watchers.is_empty() {
+            let due = log.watchers.extract_if(.., |(at, _)| *at <= count).collect::<Vec<_>>();
+            drop(log);
+            due.into_iter().for_each(|(_, waker)| waker.wake());
+        }
+    }
+
+    /// The broker has ordered this.
+    pub fn stepped(&self, effects: &[Effect]) {
+        let mut log = self.log();
+        let log = &mut *log;
+        effects.iter().for_each(|effect| log.marks.effect(effect));
+        if let Some(digest) = &mut log.digest {
+            digest.write(format!("{effects:?}").as_bytes());
+        }
+        if let Some(step) = log.trace.as_mut().and_then(|trace| trace.last_mut()) {
+            step.effects.extend_from_slice(effects);
+        }
     }
 
     /// Wakes somebody at a moment, or at once if it has come.
@@ -212,62 +276,6 @@ impl World {
     }
 }
 
-impl Log {
-    fn write(&mut self, now: u64, line: impl Fn() -> String) {
-        if self.digest.is_none() && self.trace.is_none() {
-            return;
-        }
-        let line = line();
-        if let Some(digest) = &mut self.digest {
-            digest.write(line.as_bytes());
-            digest.write_u64(now);
-        }
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{now:>6} ms  {line}"));
-        }
-    }
-}
-
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The seam, over a [`World`].
-#[derive(Clone)]
-pub struct SimRuntime(pub Arc<World>);
-
-impl Runtime for SimRuntime {
-    type Listener = SimListener;
-    type Stream = SimStream;
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(Owner::Server, task);
-    }
-
-    fn now(&self) -> Millis {
-        Millis(self.0.now())
-    }
-
-    fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
-        self.0.clone().sleep_until(at.0)
-    }
-
-    fn preempt(&self) -> impl Future<Output = ()> + Send {
-        yield_now()
-    }
-
-    fn will_step(&self, event: &Event) {
-        let mut log = self.0.log();
-        log.events += 1;
-        log.marks.event(event);
-        log.write(self.0.now(), || format!("{event:?}"));
-    }
-
-    fn stepped(&self, effects: &[Effect]) {
-        let mut log = self.0.log();
-        for effect in effects {
-            log.marks.effect(effect);
-            log.write(self.0.now(), || format!("    {effect:?}"));
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! The judge, fed histories with something wrong in them: it must reject every one, and name the rule.
 
 use seriatim_sim::choice::Choices;
-use seriatim_sim::executor::run;
+use seriatim_sim::engine::volume::run;
 use seriatim_sim::history::{History, Item, Sent, SessionHistory, What};
 use seriatim_sim::judge::{Violation, judge};
 use seriatim_sim::scenario::{Op, Scenario, Script};
@@ -94,7 +94,7 @@ fn remove(history: &mut History, (session, item): (usize, usize)) -> Item {
 /// Lets a session see something just before what is at this place.
 fn insert(history: &mut History, (session, item): (usize, usize), what: What) {
     let at = history.sessions[session].items[item - 1].at;
-    history.sessions[session].items.insert(item, Item { at, what });
+    history.sessions[session].items.insert(item, Item { at, ms: 0, what });
 }
 
 fn swap(history: &mut History, (session, one): (usize, usize), (other_session, other): (usize, usize)) {
@@ -224,7 +224,7 @@ fn two_sessions_of_one_name() {
         let (session, pong) = place(it, "bob", 0, "pong");
         let at = it.sessions[session].items[pong].at;
         let what = [What::Wrote(Sent::Name("Bob".into())), What::Read("welcome Bob".into()), What::Broke];
-        let items = what.into_iter().map(|what| Item { at, what }).collect();
+        let items = what.into_iter().map(|what| Item { at, ms: 0, what }).collect();
         it.sessions.push(SessionHistory { items });
     });
 }
@@ -244,12 +244,12 @@ fn behind_the_goodbye_and_without_one() {
     rejects("G6", |it| {
         let (session, bye) = place(it, "al", 0, "bye quit");
         let what = What::Read("pong 0.6".to_owned());
-        it.sessions[session].items.insert(bye + 1, Item { at: u64::MAX, what });
+        it.sessions[session].items.insert(bye + 1, Item { at: u64::MAX, ms: 0, what });
     });
     rejects("G10", |it| {
         let (session, pong) = place(it, "bob", 0, "pong");
         it.sessions[session].items.truncate(pong + 1);
-        it.sessions[session].items.push(Item { at: u64::MAX, what: What::Closed(String::new()) });
+        it.sessions[session].items.push(Item { at: u64::MAX, ms: 0, what: What::Closed(String::new()) });
     });
 }
 
@@ -261,7 +261,7 @@ fn a_million_events_take_less_than_a_second() {
     let mut at = 0;
     let mut push = |session: &mut SessionHistory, what| {
         at += 1;
-        session.items.push(Item { at, what });
+        session.items.push(Item { at, ms: 0, what });
     };
     for client in 0..clients {
         push(&mut history.sessions[client], What::Wrote(Sent::Name(format!("c{client}"))));

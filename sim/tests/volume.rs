@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use seriatim_sim::choice::{Choices, Search};
-use seriatim_sim::executor::{fold_digest, run};
+use seriatim_sim::engine::fold_digest;
+use seriatim_sim::engine::volume::run;
 use seriatim_sim::marks::Marks;
 use seriatim_sim::scenario::{Faults, Op, Scenario, Script};
 use seriatim_sim::swarm;
@@ -52,7 +53,7 @@ fn a_run_replays_from_its_choices() {
         let scenario = swarm::scenario(seed);
         let record = Record { digest: true, trace: false };
         let original = run(&scenario, Choices::random(seed), record);
-        let replayed = run(&scenario, Choices::replay(original.picks.clone()), record);
+        let replayed = run(&scenario, Choices::replay(original.picks()), record);
         assert_eq!(original.digest, replayed.digest, "seed {seed}");
         assert_eq!(original.history, replayed.history, "seed {seed}");
     }
@@ -78,7 +79,7 @@ fn search(delays_max: u32) -> (u64, Marks) {
     let (mut runs, mut marks) = (0, Marks::default());
     while let Some(choices) = search.next_run() {
         let outcome = run(&join_or_send(), choices, Record::default());
-        assert_eq!(outcome.violation, None, "{:?}", outcome.picks);
+        assert_eq!(outcome.violation, None, "{:?}", outcome.picks());
         search.ran(&outcome.taken);
         marks.add(&outcome.marks);
         runs += 1;

@@ -1,0 +1,198 @@
+//! The engines: each runs the same server and the same clients, and lets tasks run in an order of its own.
+//!
+//! - [`volume`]: a small executor of our own: fast, every decision recorded, exact replay, bounded search;
+//! - [`under_shuttle`]: the schedulers of shuttle, an independent cross-check;
+//! - [`sockets`]: the real runtime over real sockets, so that the simulated network is itself tested.
+
+pub mod sockets;
+pub mod under_shuttle;
+pub mod volume;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use seriatim::server::{Config, serve};
+
+use crate::choice::{Choice, Choices};
+use crate::client;
+use crate::history::{History, Recorder};
+use crate::judge::{Violation, judge};
+use crate::marks::Marks;
+use crate::net::{Net, SimListener};
+use crate::scenario::Scenario;
+use crate::seam::SimRuntime;
+use crate::world::{Owner, Record, Step, Task, World};
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The first rule that was broken.
+    pub violation: Option<Violation>,
+    /// What the clients wrote and read.
+    pub history: History,
+    /// Every decision.
+    pub taken: Vec<Choice>,
+    /// What was met.
+    pub marks: Marks,
+    /// How many events the broker was told of.
+    pub events: u64,
+    /// How many tasks were polled.
+    pub steps: u64,
+    /// How much time passed, in simulated milliseconds.
+    pub now_ms: u64,
+    /// A hash of everything, if wanted.
+    pub digest: Option<u64>,
+    /// Every event with its effects, if wanted.
+    pub trace: Vec<Step>,
+}
+
+impl Outcome {
+    /// The decisions as a list to replay.
+    pub fn picks(&self) -> Vec<u32> {
+        self.taken.iter().map(|choice| choice.picked).collect()
+    }
+}
+
+/// The hash of many runs from the hash of each.
+pub fn fold_digest(all: u64, one: Option<u64>) -> u64 {
+    all.rotate_left(5) ^ one.unwrap_or_default()
+}
+
+/// What every simulated run has: the world, the server and the clients in it.
+struct Stage {
+    scenario: Scenario,
+    world: Arc<World>,
+    net: Arc<Net>,
+    recorder: Arc<Recorder>,
+    /// How many clients have come to their end.
+    done: Arc<AtomicUsize>,
+    /// The operator has asked the server to stop.
+    stopping: Arc<AtomicBool>,
+    /// Somebody waited for the server while nothing at all was going on, at this moment.
+    waited_at: Option<u64>,
+}
+
+impl Stage {
+    /// Starts the server and the clients. `server_over` is to end whatever the server's tasks still have to do.
+    fn set(
+        scenario: &Scenario,
+        choices: Choices,
+        record: Record,
+        spawner: impl Fn(Owner, Task) + Send + Sync + 'static,
+        server_over: impl Fn() + Send + Sync + 'static,
+    ) -> Stage {
+        let recorder = Recorder::new(scenario.limits.recipients_max);
+        let world = World::new(scenario.faults.clone(), choices, record, recorder.clone(), spawner);
+        let net = Net::new(world.clone(), scenario.pipe_bytes);
+        let stage = Stage {
+            scenario: scenario.clone(),
+            world,
+            net,
+            recorder,
+            done: Arc::default(),
+            stopping: Arc::default(),
+            waited_at: None,
+        };
+        stage.start_server(server_over);
+        scenario.clients.iter().for_each(|script| stage.start_client(script.clone()));
+        stage
+    }
+
+    fn runtime(&self, owner: Owner) -> SimRuntime {
+        SimRuntime { world: self.world.clone(), net: self.net.clone(), owner }
+    }
+
+    fn start_server(&self, server_over: impl Fn() + Send + Sync + 'static) {
+        let config = Config {
+            limits: self.scenario.limits.clone(),
+            outbox_bytes_max: self.scenario.outbox_bytes_max,
+            hash_seed: [0, 0],
+        };
+        let server_over = Arc::new(server_over);
+        let over = Arc::new(AtomicBool::new(false));
+        let (stop, world, net) = (self.scenario.stop, self.world.clone(), self.net.clone());
+        let (stopping, killing, ending) = (self.stopping.clone(), server_over.clone(), over.clone());
+        let shutdown = async move {
+            let Some(stop) = stop else { return std::future::pending().await };
+            world.clone().wait_for(stop.at).await;
+            stopping.store(true, Ordering::SeqCst);
+            let Some(again_after_ms) = stop.again_after_ms else { return };
+            let at = world.now() + again_after_ms;
+            // The operator is no part of the process.
+            world.clone().spawn(Owner::Client, async move {
+                world.clone().sleep_until(at).await;
+                if !over.load(Ordering::SeqCst) {
+                    world.log().marks.hit("a second signal ended the process");
+                    net.break_all();
+                    killing();
+                }
+            });
+        };
+        let runtime = self.runtime(Owner::Server);
+        let serving = serve(runtime, vec![SimListener(self.net.clone())], config, shutdown);
+        self.world.spawn(Owner::Server, async move {
+            serving.await;
+            // The process is gone, and with it whatever its tasks still had to do.
+            ending.store(true, Ordering::SeqCst);
+            server_over();
+        });
+    }
+
+    fn start_client(&self, script: crate::scenario::Script) {
+        let (limits, done) = (self.scenario.limits.clone(), self.done.clone());
+        let playing = client::play(self.runtime(Owner::Client), self.recorder.clone(), script, limits);
+        self.world.spawn(Owner::Client, async move {
+            playing.await;
+            done.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+
+    /// Nothing can run any more: lets time pass. `false` if nobody waits for any moment.
+    fn rest(&mut self) -> bool {
+        if self.waited_at.is_none()
+            && self.scenario.is_calm()
+            && !self.stopping.load(Ordering::SeqCst)
+            && self.recorder.anybody_waits()
+        {
+            self.waited_at = Some(self.world.now());
+        }
+        self.world.advance()
+    }
+
+    /// The end: what came of it. `hangs`: it would have gone on for ever.
+    fn outcome(self, steps: u64, hangs: bool) -> Outcome {
+        let history = self.recorder.take();
+        let violation = self.violation(&history, hangs);
+        let digest = self.world.digest(&history);
+        let mut log = self.world.log();
+        if let Some(violation) = &violation {
+            log.marks.hit_owned(format!("violation of {}", violation.rule));
+        }
+        log.marks.history(&history);
+        let (marks, events, trace) =
+            (std::mem::take(&mut log.marks), log.events, log.trace.take().unwrap_or_default());
+        drop(log);
+        let taken = std::mem::take(&mut self.world.choices().taken);
+        Outcome { violation, history, taken, marks, events, steps, now_ms: self.world.now(), digest, trace }
+    }
+
+    fn violation(&self, history: &History, hangs: bool) -> Option<Violation> {
+        if let Err(violation) = judge(history) {
+            return Some(violation);
+        }
+        let (done, clients) = (self.done.load(Ordering::SeqCst), self.scenario.clients.len());
+        if hangs || done < clients {
+            return Some(Violation::stuck(history, format!("{done} of {clients} clients came to their end")));
+        }
+        if self.scenario.is_calm()
+            && let Some(violation) = Violation::broken(history, &self.net.unserved())
+        {
+            return Some(violation);
+        }
+        if let Some(waited_at) = self.waited_at {
+            return Some(Violation::idle(history, waited_at));
+        }
+        let closed_at = self.net.found_closed_at()?;
+        (!self.stopping.load(Ordering::SeqCst)).then(|| Violation::deaf(closed_at))
+    }
+}

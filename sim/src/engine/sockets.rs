@@ -1,0 +1,1 @@
+//! The real runtime over real sockets.

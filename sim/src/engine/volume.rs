@@ -1,0 +1,115 @@
+//! The engine for volume: one thread, one queue of runnable tasks, and every decision a choice.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_task::{Builder, Runnable, Task};
+
+use super::{Outcome, Stage};
+use crate::choice::Choices;
+use crate::scenario::Scenario;
+use crate::world::{Owner, Record, lock};
+
+/// A run that takes more steps than this while no time passes hangs.
+const STEPS_MAX: u64 = 2_000_000;
+
+/// How far a clock jumps, in milliseconds.
+const JUMPS_MS: [u64; 3] = [100, 1_000, 5_000];
+
+/// Who a task is.
+struct Who {
+    number: u64,
+    owner: Owner,
+}
+
+#[derive(Default)]
+struct Queue {
+    ready: Mutex<VecDeque<Runnable<Who>>>,
+    tasks: Mutex<Vec<(Owner, Task<(), Who>)>>,
+    next: AtomicU64,
+    server_over: AtomicBool,
+}
+
+impl Queue {
+    fn spawn(self: &Arc<Queue>, owner: Owner, future: crate::world::Task) {
+        let who = Who { number: self.next.fetch_add(1, Ordering::SeqCst), owner };
+        let queue = self.clone();
+        let schedule = move |runnable| lock(&queue.ready).push_back(runnable);
+        let (runnable, task) = Builder::new().metadata(who).spawn(|_| future, schedule);
+        runnable.schedule();
+        let mut tasks = lock(&self.tasks);
+        // Those that have ended are of no more interest; looking for them pays when there are many.
+        if tasks.len() >= 64 && tasks.len().is_power_of_two() {
+            tasks.retain(|(_, task)| !task.is_finished());
+        }
+        tasks.push((owner, task));
+    }
+
+    /// The tasks of this owner, or all, are gone, wherever they were.
+    fn end(&self, owner: Option<Owner>) {
+        let (ending, rest): (Vec<_>, Vec<_>) =
+            lock(&self.tasks).drain(..).partition(|(whose, _)| owner.is_none_or(|owner| owner == *whose));
+        *lock(&self.tasks) = rest;
+        drop(ending); // that cancels them: each is scheduled a last time, to be dropped
+        let ready = std::mem::take(&mut *lock(&self.ready));
+        let (ended, rest): (Vec<_>, Vec<_>) =
+            ready.into_iter().partition(|task| owner.is_none_or(|owner| owner == task.metadata().owner));
+        *lock(&self.ready) = rest.into();
+        drop(ended);
+    }
+}
+
+/// Runs a scenario to its end and judges it.
+pub fn run(scenario: &Scenario, choices: Choices, record: Record) -> Outcome {
+    let queue = Arc::new(Queue::default());
+    let (spawning, ending) = (queue.clone(), queue.clone());
+    let mut stage = Stage::set(
+        scenario,
+        choices,
+        record,
+        move |owner, task| spawning.spawn(owner, task),
+        move || ending.server_over.store(true, Ordering::SeqCst),
+    );
+    let (steps, hangs) = drive(&queue, &mut stage);
+    queue.end(None);
+    stage.outcome(steps, hangs)
+}
+
+/// Runs whatever can run until nothing can and nobody waits for a moment. Returns the steps it took, and whether they
+/// were too many.
+fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, bool) {
+    let world = stage.world.clone();
+    let (mut steps, mut since_rest) = (0, 0);
+    let mut server_over = false;
+    loop {
+        if !server_over && queue.server_over.load(Ordering::SeqCst) {
+            server_over = true;
+            queue.end(Some(Owner::Server));
+        }
+        if world.goes_wrong(world.faults.clock_jump) {
+            let jump = world.choices().pick(JUMPS_MS.len());
+            world.advance_to(world.now() + JUMPS_MS[jump]);
+        }
+        let mut ready = lock(&queue.ready);
+        if ready.is_empty() {
+            drop(ready);
+            since_rest = 0;
+            if !stage.rest() {
+                return (steps, false);
+            }
+            continue;
+        }
+        let picked = world.choices().task(ready.iter().map(|task| task.metadata().number));
+        let task = ready.remove(picked);
+        drop(ready);
+        if let Some(task) = task {
+            task.run();
+        }
+        steps += 1;
+        since_rest += 1;
+        if since_rest >= STEPS_MAX {
+            return (steps, true);
+        }
+    }
+}
