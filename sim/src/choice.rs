@@ -36,8 +36,10 @@ enum Source {
 #[derive(Debug)]
 struct Pct {
     rng: Rng,
-    /// Tasks by priority, the highest first.
-    priorities: Vec<u64>,
+    /// By the number of the task.
+    priorities: Vec<i64>,
+    /// What is lower than all of them.
+    lowest: i64,
     /// The steps at which the running task falls to the lowest priority, the last first.
     changes: Vec<u64>,
     step: u64,
@@ -54,7 +56,7 @@ impl Choices {
         let mut rng = Rng::with_seed(seed);
         let mut changes: Vec<u64> = (0..depth).map(|_| rng.u64(1..=steps)).collect();
         changes.sort_unstable_by(|a, b| b.cmp(a));
-        Choices::from(Source::Pct(Pct { rng, priorities: Vec::new(), changes, step: 0 }))
+        Choices::from(Source::Pct(Pct { rng, priorities: Vec::new(), lowest: 0, changes, step: 0 }))
     }
 
     /// The decisions given, and ordinary ones behind them.
@@ -124,22 +126,23 @@ fn replayed(picks: &[u32], at: usize, count: usize) -> usize {
 
 impl Pct {
     fn task(&mut self, tasks: impl ExactSizeIterator<Item = u64>) -> usize {
-        let tasks: Vec<u64> = tasks.collect();
-        for &task in &tasks {
-            if !self.priorities.contains(&task) {
-                let place = self.rng.usize(0..=self.priorities.len());
-                self.priorities.insert(place, task);
+        self.step += 1;
+        let mut best = (0, i64::MIN, 0);
+        for (place, task) in tasks.enumerate() {
+            let number = usize::try_from(task).unwrap_or(usize::MAX);
+            while self.priorities.len() <= number {
+                self.priorities.push(self.rng.i64(0..));
+            }
+            if self.priorities[number] > best.1 {
+                best = (place, self.priorities[number], number);
             }
         }
-        self.step += 1;
-        let rank = |priorities: &[u64], task| priorities.iter().position(|&other| other == task);
-        let best = tasks.iter().copied().min_by_key(|&task| rank(&self.priorities, task)).unwrap_or_default();
         if self.changes.last().is_some_and(|&change| change <= self.step) {
             self.changes.pop();
-            self.priorities.retain(|&task| task != best);
-            self.priorities.push(best);
+            self.lowest -= 1;
+            self.priorities[best.2] = self.lowest;
         }
-        tasks.iter().position(|&task| task == best).unwrap_or_default()
+        best.0
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn new(rule: &str, what: String, witness: &[(usize, usize)]) -> Violation {
+    /// A violation, with what proves it.
+    pub fn new(rule: &str, what: String, witness: &[(usize, usize)]) -> Violation {
         Violation { rule: rule.to_owned(), what, witness: witness.to_vec() }
     }
 

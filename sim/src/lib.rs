@@ -10,6 +10,7 @@
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed;
+//! - [`explore`](mod@explore): many of them, on all cores;
 //! - [`shrink`]: a failing run, made small;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`bugs`]: planted bugs, which it must find;
@@ -22,6 +23,7 @@ pub mod choice;
 pub mod client;
 pub mod core;
 pub mod engine;
+pub mod explore;
 pub mod history;
 pub mod judge;
 pub mod marks;

@@ -1,18 +1,23 @@
 //! The command `seriatim-sim`: explore, replay, shrink.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use seriatim_sim::bugs::hunt;
 use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::engine::{Outcome, fold_digest};
-use seriatim_sim::marks::{Marks, WANTED};
+use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, run_seed};
+use seriatim_sim::marks::WANTED;
 use seriatim_sim::report::{load, save, story};
-use seriatim_sim::shrink::{Failing, shrink};
-use seriatim_sim::swarm;
+use seriatim_sim::shrink::{Failing, fails_somehow, shrink};
+use seriatim_sim::swarm::{self, Profile};
 use seriatim_sim::world::Record;
 
 /// Runs the shipped server code through interleavings and faults, and judges what its clients see.
@@ -24,8 +29,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs seeds until one fails.
+    /// Runs seeds until one fails; then shrinks and records it. Ctrl-C stops it and says what was seen.
     Explore {
+        /// What runs them.
+        #[arg(long, value_enum, default_value = "volume")]
+        engine: Engine,
+        /// What kind of scenarios.
+        #[arg(long, value_enum, default_value = "swarm")]
+        profile: Profile,
         /// The first seed.
         #[arg(long, default_value_t = 0)]
         from: u64,
@@ -35,11 +46,20 @@ enum Command {
         /// For how many minutes at most.
         #[arg(long)]
         minutes: Option<u64>,
+        /// On how many threads; as many as there are cores if it is not said.
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Where to record a failing run.
+        #[arg(long, default_value = "failing.json")]
+        to: PathBuf,
     },
     /// Runs one seed or one recorded run again, and prints what everybody wrote and read.
     Replay {
         /// A seed, or the file of a recorded run.
         run: String,
+        /// What kind of scenario the seed is of.
+        #[arg(long, value_enum, default_value = "swarm")]
+        profile: Profile,
         /// Prints the broker's events and effects, too.
         #[arg(long)]
         trace: bool,
@@ -48,6 +68,9 @@ enum Command {
     Shrink {
         /// A seed, or the file of a recorded run.
         run: String,
+        /// What kind of scenario the seed is of.
+        #[arg(long, value_enum, default_value = "swarm")]
+        profile: Profile,
         /// Where to record it.
         #[arg(long, default_value = "failing.json")]
         to: PathBuf,
@@ -71,9 +94,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Explore { from, seeds, minutes } => explore(from, seeds, minutes),
-        Command::Replay { run, trace } => replay(&run, trace),
-        Command::Shrink { run, to } => shrink_to(&run, &to),
+        Command::Explore { engine, profile, from, seeds, minutes, threads, to } => {
+            let time = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            let threads = threads.unwrap_or(cores);
+            look(Plan { engine, profile, from, seeds, time, threads }, &to)
+        }
+        Command::Replay { run, profile, trace } => replay(&run, profile, trace),
+        Command::Shrink { run, profile, to } => shrink_run(&run, profile, &to),
         Command::Bugs { filter, seeds } => find_bugs(&filter, seeds),
         Command::Digest { seeds } => {
             let record = Record { digest: true, trace: false };
@@ -88,79 +116,121 @@ fn main() -> ExitCode {
     })
 }
 
-/// How a seed is run: every second one at random, the others by priorities.
-fn seeded(seed: u64, record: Record) -> Outcome {
-    let choices = if seed.is_multiple_of(2) { Choices::random(seed) } else { Choices::pct(seed, 3, 1_000) };
-    run(&swarm::scenario(seed), choices, record)
+fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopping = stop.clone();
+    ctrlc::set_handler(move || stopping.store(true, Ordering::SeqCst))
+        .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
+    let start = Instant::now();
+    let bar = ProgressBar::new(plan.seeds);
+    bar.set_style(
+        ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let seen = explore(plan, &stop, |seen| {
+        bar.set_position(seen.seeds);
+        bar.set_message(figures(seen, start.elapsed()));
+    });
+    bar.finish_and_clear();
+    if stop.load(Ordering::SeqCst) {
+        println!("stopped");
+    }
+    println!("{} seeds, {}", seen.seeds, figures(&seen, start.elapsed()));
+    if let Some(failed) = &seen.failed {
+        report_failed(plan, failed, to)?;
+        return Ok(ExitCode::FAILURE);
+    }
+    // A long look that never saw what it is for has proved nothing.
+    let missing = seen.marks.missing();
+    let long = plan.profile == Profile::Swarm && plan.engine != Engine::Sockets && seen.seeds >= LONG_SEEDS;
+    if !long || missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    missing.iter().for_each(|mark| println!("never met: {mark}"));
+    Ok(ExitCode::FAILURE)
 }
 
-fn explore(from: u64, seeds: u64, minutes: Option<u64>) -> Result<ExitCode, String> {
-    let start = Instant::now();
-    let end = minutes.map(|minutes| start + Duration::from_secs(60 * minutes));
-    let (mut marks, mut events, mut steps, mut simulated_ms, mut done) = (Marks::default(), 0, 0, 0, 0);
-    let mut reported = start;
-    for seed in from..from.saturating_add(seeds) {
-        if end.is_some_and(|end| Instant::now() >= end) {
-            break;
-        }
-        let outcome = seeded(seed, Record::default());
-        if let Some(violation) = &outcome.violation {
-            println!("seed {seed}: {violation}");
-            println!("see it:    seriatim-sim replay {seed}");
-            println!("shrink it: seriatim-sim shrink {seed}");
-            return Ok(ExitCode::FAILURE);
-        }
-        marks.add(&outcome.marks);
-        events += outcome.events;
-        steps += outcome.steps;
-        simulated_ms += outcome.now_ms;
-        done += 1;
-        if reported.elapsed() >= Duration::from_secs(5) {
-            reported = Instant::now();
-            eprintln!("{done} seeds, {:.0} seeds/s", f64::from(done) / start.elapsed().as_secs_f64());
+/// After so many seeds everything must have been met.
+const LONG_SEEDS: u64 = 10_000;
+
+/// How fast it goes and what was met.
+fn figures(seen: &Seen, took: Duration) -> String {
+    let per_second = |count: u64| {
+        let rate = u128::from(count) * 1_000_000 / took.as_micros().max(1);
+        HumanCount(u64::try_from(rate).unwrap_or(u64::MAX))
+    };
+    format!(
+        "{}/s; {} events, {}/s; simulated {}, {}x; {} of {} marks",
+        per_second(seen.seeds),
+        HumanCount(seen.events),
+        per_second(seen.events),
+        HumanDuration(Duration::from_millis(seen.simulated_ms)),
+        per_second(seen.simulated_ms / 1000),
+        WANTED.len() - seen.marks.missing().len(),
+        WANTED.len()
+    )
+}
+
+/// All that helps with a failing seed: what it broke, how to see it again, and a smaller run that fails in the same way.
+fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
+    let Failed { seed, violation, .. } = failed;
+    let (engine, profile) = (name(plan.engine), name(plan.profile));
+    println!("seed {seed}: {violation}");
+    if plan.engine == Engine::Volume {
+        println!("see it: seriatim-sim replay {seed} --profile {profile}");
+        let outcome = run_seed(plan.profile, *seed, Record::default());
+        let failing = Failing::new(plan.profile.scenario(*seed), &outcome);
+        return shrink_to(failing, to);
+    }
+    println!("see it: seriatim-sim explore --engine {engine} --profile {profile} --from {seed} --seeds 1");
+    match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
+        Some(failing) => shrink_to(failing, to),
+        None => {
+            println!("no schedule of the volume engine breaks that rule, so it cannot be shrunk");
+            Ok(())
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    let missing = marks.missing();
-    println!(
-        "{done} seeds, {events} events, {steps} steps in {seconds:.1} s; simulated {} s",
-        simulated_ms / 1000
-    );
-    println!("{} of {} marks met", WANTED.len() - missing.len(), WANTED.len());
-    missing.iter().for_each(|mark| println!("never met: {mark}"));
-    Ok(ExitCode::SUCCESS)
+}
+
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A seed, or a recorded run.
-fn find(run: &str, record: Record) -> Result<(Failing, Outcome), String> {
+fn find(run: &str, profile: Profile, record: Record) -> Result<(Failing, Outcome), String> {
     let (scenario, outcome) = match run.parse::<u64>() {
-        Ok(seed) => (swarm::scenario(seed), seeded(seed, record)),
+        Ok(seed) => (profile.scenario(seed), run_seed(profile, seed, record)),
         Err(_) => {
             let failing = load(Path::new(run))?;
             let outcome = failing.run(record);
             (failing.scenario, outcome)
         }
     };
-    let rule = outcome.violation.as_ref().map(|violation| violation.rule.clone()).unwrap_or_default();
-    Ok((Failing { scenario, picks: outcome.picks(), rule }, outcome))
+    Ok((Failing::new(scenario, &outcome), outcome))
 }
 
-fn replay(run: &str, trace: bool) -> Result<ExitCode, String> {
-    let (failing, outcome) = find(run, Record { digest: false, trace })?;
+fn replay(run: &str, profile: Profile, trace: bool) -> Result<ExitCode, String> {
+    let (failing, outcome) = find(run, profile, Record { digest: false, trace })?;
     print!("{}", story(&outcome));
     println!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
     Ok(if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn shrink_to(run: &str, to: &Path) -> Result<ExitCode, String> {
-    let (failing, outcome) = find(run, Record::default())?;
+fn shrink_run(run: &str, profile: Profile, to: &Path) -> Result<ExitCode, String> {
+    let (failing, outcome) = find(run, profile, Record::default())?;
     if outcome.violation.is_none() {
         return Err(format!("{run} breaks no rule, there is nothing to shrink"));
     }
+    shrink_to(failing, to)?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// Makes a failing run small, shows it, and records it.
+fn shrink_to(failing: Failing, to: &Path) -> Result<(), String> {
     let before = (failing.ops(), failing.specials());
     let small = shrink(failing);
     save(&small, to)?;
-    print!("{}", story(&small.run(Record::default())));
+    print!("{}", story(&small.run(Record { trace: true, digest: false })));
     println!(
         "from {} things that clients do to {}, from {} special decisions to {}",
         before.0,
@@ -169,7 +239,7 @@ fn shrink_to(run: &str, to: &Path) -> Result<ExitCode, String> {
         small.specials()
     );
     println!("recorded; see it again: seriatim-sim replay {}", to.display());
-    Ok(ExitCode::FAILURE)
+    Ok(())
 }
 
 /// Prints a table of the planted bugs, as Markdown.

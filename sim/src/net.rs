@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures_io::AsyncWrite;
 use seriatim::server::runtime::{Listener, PeerAddr, Reader, Stream, Writer};
 
+use crate::scenario::Scenario;
 use crate::world::{World, lock};
 
 /// How long a clogged link passes nothing on, in milliseconds.
@@ -23,6 +24,7 @@ const SLOW_MS: [u64; 3] = [10, 500, 5_000];
 pub struct Net {
     world: Arc<World>,
     pipe_bytes: usize,
+    read_bytes_max: usize,
     door: Mutex<Door>,
 }
 
@@ -40,9 +42,14 @@ struct Door {
 }
 
 impl Net {
-    /// A network in which nobody is connected, and each connection holds `pipe_bytes` bytes in each direction.
-    pub fn new(world: Arc<World>, pipe_bytes: usize) -> Arc<Net> {
-        Arc::new(Net { world, pipe_bytes: pipe_bytes.max(1), door: Mutex::default() })
+    /// A network in which nobody is connected.
+    pub fn new(world: Arc<World>, scenario: &Scenario) -> Arc<Net> {
+        Arc::new(Net {
+            world,
+            pipe_bytes: scenario.pipe_bytes.max(1),
+            read_bytes_max: scenario.read_bytes_max.max(1),
+            door: Mutex::default(),
+        })
     }
 
     /// Connects to the server.
@@ -67,6 +74,7 @@ impl Net {
             reset: false,
             told: [false; 2],
             pipe_bytes: self.pipe_bytes,
+            read_bytes_max: self.read_bytes_max,
             clogged_until: 0,
         }));
         door.links.push(Arc::downgrade(&link));
@@ -152,6 +160,8 @@ struct Link {
     /// the end of the stream.
     told: [bool; 2],
     pipe_bytes: usize,
+    /// How many bytes one read of the server brings.
+    read_bytes_max: usize,
     /// Nothing passes before this moment, in either direction.
     clogged_until: u64,
 }
@@ -297,6 +307,7 @@ impl Reader for SimStream {
         let reset = link.reset;
         let told = link.told[self.0.side as usize];
         let clogged_until = link.clogged_until;
+        let most = if self.0.side == Side::Server { link.read_bytes_max } else { usize::MAX };
         let pipe = link.incoming(self.0.side);
         if pipe.bytes.is_empty() && reset {
             // The client side of the simulation need not be fooled like that.
@@ -310,7 +321,7 @@ impl Reader for SimStream {
         if late || (pipe.bytes.is_empty() && !pipe.ended) || world.goes_wrong(world.faults.spurious_wake) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let length = self.part(pipe.bytes.len().min(buffer.len()), world.faults.torn_read);
+        let length = self.part(pipe.bytes.len().min(buffer.len()).min(most), world.faults.torn_read);
         for (to, from) in buffer.iter_mut().zip(pipe.bytes.drain(..length)) {
             *to = from;
         }

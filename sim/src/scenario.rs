@@ -12,6 +12,8 @@ pub struct Scenario {
     pub outbox_bytes_max: usize,
     /// How many bytes the network holds in each direction of a connection.
     pub pipe_bytes: usize,
+    /// How many bytes one read of the server brings at most.
+    pub read_bytes_max: usize,
     /// When the operator stops the server; everybody must be done without that otherwise.
     pub stop: Option<Stop>,
     /// What goes wrong by itself.
@@ -186,6 +188,7 @@ impl Default for Scenario {
             limits: Limits::default(),
             outbox_bytes_max: 64 * 1024,
             pipe_bytes: 4096,
+            read_bytes_max: usize::MAX,
             stop: None,
             faults: Faults::default(),
             clients: Vec::new(),

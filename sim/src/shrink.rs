@@ -22,6 +22,12 @@ pub struct Failing {
 }
 
 impl Failing {
+    /// What an outcome of a scenario came from.
+    pub fn new(scenario: Scenario, outcome: &Outcome) -> Failing {
+        let rule = outcome.violation.as_ref().map(|violation| violation.rule.clone()).unwrap_or_default();
+        Failing { scenario, picks: outcome.picks(), rule }
+    }
+
     /// What is not ordinary about the schedule: tasks that ran out of turn, reads and writes torn, faults.
     pub fn specials(&self) -> usize {
         self.picks.iter().filter(|&&pick| pick != 0).count()
@@ -97,15 +103,19 @@ fn smaller_scenario(scenario: &Scenario, position: usize) -> Option<Option<Scena
 
 /// How the scenario fails in the same way, if it does in some schedule.
 fn fails(scenario: &Scenario, like: &Failing) -> Option<Failing> {
-    let failing = |outcome: Outcome| {
-        let picks = outcome.picks();
-        let rule = outcome.violation.filter(|violation| violation.rule == like.rule)?.rule;
-        Some(Failing { scenario: scenario.clone(), picks, rule })
-    };
-    let replayed = failing(run(scenario, Choices::replay(like.picks.clone()), Record::default()));
-    replayed.or_else(|| {
-        (0..TRIES).find_map(|seed| failing(run(scenario, Choices::random(seed), Record::default())))
-    })
+    fails_with(scenario, Choices::replay(like.picks.clone()), &like.rule)
+        .or_else(|| fails_somehow(scenario, &like.rule))
+}
+
+/// How the scenario breaks this rule, if it does in one of many random schedules.
+pub fn fails_somehow(scenario: &Scenario, rule: &str) -> Option<Failing> {
+    (0..TRIES).find_map(|seed| fails_with(scenario, Choices::random(seed), rule))
+}
+
+fn fails_with(scenario: &Scenario, choices: Choices, rule: &str) -> Option<Failing> {
+    let outcome = run(scenario, choices, Record::default());
+    let failing = Failing::new(scenario.clone(), &outcome);
+    (failing.rule == rule).then_some(failing)
 }
 
 /// Makes decisions ordinary, in ever smaller blocks (delta debugging: Zeller and Hildebrandt, 2002).

@@ -1,6 +1,7 @@
-//! A scenario from a seed. Swarm testing (Groce et al., ISSTA 2012): each seed turns on a random part of the faults and of
+//! A scenario from a seed, of one of several [`Profile`]s. Swarm testing (Groce et al., ISSTA 2012): each seed turns on a random part of the faults and of
 //! what clients do, with random rates, so that some runs are all of one thing and none of another.
 
+use clap::ValueEnum;
 use fastrand::Rng;
 use seriatim::Limits;
 
@@ -8,7 +9,111 @@ use crate::scenario::{BadLine, Faults, Op, Scenario, Script, Stop, When};
 
 const NAMES: [&str; 6] = ["al", "bob", "carol", "dave", "erin", "Zoë"];
 
-/// The scenario that belongs to this seed.
+/// A kind of scenarios.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// A few clients do everything, and half of the time everything goes wrong.
+    #[default]
+    Swarm,
+    /// The same clients, but nothing goes wrong by itself, and nobody stops the server.
+    Calm,
+    /// Three clients, four messages each.
+    Duel,
+    /// Clients come and go under one name.
+    Churn,
+    /// 200 clients talk for an hour.
+    Crowd,
+    /// A few clients are silent for days, and then say something.
+    Idle,
+}
+
+impl Profile {
+    /// The scenario of this kind that belongs to this seed.
+    pub fn scenario(self, seed: u64) -> Scenario {
+        match self {
+            Profile::Swarm => scenario(seed),
+            Profile::Calm => Scenario { faults: Faults::default(), stop: None, ..scenario(seed) },
+            Profile::Duel => duel(),
+            Profile::Churn => churn(seed),
+            Profile::Crowd => crowd(seed),
+            Profile::Idle => idle(seed),
+        }
+    }
+}
+
+/// Each sends to both others.
+fn duel() -> Scenario {
+    let names = ["al", "bob", "carol"];
+    let script = |name: &str| {
+        let to: Vec<String> =
+            names.iter().filter(|other| **other != name).map(|&other| other.to_owned()).collect();
+        let say = Op::Say { to, bytes: 8 };
+        let log_in = Op::LogIn { name: name.to_owned(), insist: true };
+        Script { ops: vec![Op::Connect, log_in, say.clone(), say.clone(), say.clone(), say, Op::Quit] }
+    };
+    Scenario { clients: names.map(script).into(), ..Scenario::default() }
+}
+
+fn churn(seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0xc4_0a17);
+    let mut script = |_| {
+        let mut ops = Vec::new();
+        for _ in 0..rng.usize(2..=10) {
+            ops.push(Op::Connect);
+            ops.push(Op::LogIn { name: "al".to_owned(), insist: rng.bool() });
+            ops.push(Op::Say { to: vec!["al".to_owned()], bytes: 8 });
+            if rng.bool() {
+                ops.push(Op::Sleep(rng.u64(1..100)));
+            }
+            let ends = [Op::Quit, Op::HalfClose, Op::Reset, Op::LastWords];
+            ops.push(ends[rng.usize(0..ends.len())].clone());
+        }
+        Script { ops }
+    };
+    Scenario { clients: (0..4).map(&mut script).collect(), ..Scenario::default() }
+}
+
+/// They all log in, and then each says something to a few others every few seconds.
+fn crowd(seed: u64) -> Scenario {
+    const CLIENTS: usize = 200;
+    const MS: u64 = 60 * 60 * 1000;
+    let mut rng = Rng::with_seed(seed ^ 0xc0_4d);
+    let name = |number: usize| format!("peer{number}");
+    let mut script = |number: usize| {
+        let mut ops = vec![Op::Connect, Op::LogIn { name: name(number), insist: true }, Op::Sleep(1_000)];
+        let mut left = MS;
+        while let Some(later) = left.checked_sub(rng.u64(1..=20_000)) {
+            ops.push(Op::Sleep(left - later));
+            left = later;
+            // What somebody has to say comes in several lines.
+            for _ in 0..rng.usize(1..=8) {
+                let to = (0..rng.usize(1..=4)).map(|_| name(rng.usize(0..CLIENTS))).collect();
+                ops.push(Op::Say { to, bytes: 40 });
+            }
+        }
+        ops.push(Op::Quit);
+        Script { ops }
+    };
+    let limits = Limits { recipients_max: 10, ..Limits::default() };
+    Scenario { limits, clients: (0..CLIENTS).map(&mut script).collect(), ..Scenario::default() }
+}
+
+fn idle(seed: u64) -> Scenario {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    let mut rng = Rng::with_seed(seed ^ 0x1d1e);
+    let mut script = |name: &&str| {
+        let mut ops = vec![Op::Connect, Op::LogIn { name: (*name).to_owned(), insist: true }];
+        for _ in 0..10 {
+            ops.push(Op::Sleep(rng.u64(HOUR_MS..24 * HOUR_MS)));
+            ops.push(Op::Ping { wait: true });
+        }
+        ops.push(Op::Quit);
+        Script { ops }
+    };
+    Scenario { clients: NAMES.iter().map(&mut script).collect(), ..Scenario::default() }
+}
+
+/// A few clients, everything, and half of the time everything goes wrong.
 pub fn scenario(seed: u64) -> Scenario {
     let mut rng = Rng::with_seed(seed ^ 0x5e71_a71b);
     let names = rng.usize(1..=NAMES.len());
@@ -26,6 +131,7 @@ pub fn scenario(seed: u64) -> Scenario {
         limits,
         outbox_bytes_max: pick(&mut rng, &[1024, 8 * 1024, 64 * 1024]),
         pipe_bytes: pick(&mut rng, &[64, 512, 4096, 65_536]),
+        read_bytes_max: usize::MAX,
         stop: (rng.u32(0..3) == 0).then(|| stop(&mut rng)),
         faults,
         clients: (0..clients).map(|_| script(&mut rng, &NAMES[..names], &habits)).collect(),

@@ -168,7 +168,6 @@ impl<R: Runtime> Conn<'_, R> {
             if !requests.is_empty() {
                 outbox.wait_for_driver();
                 world.ingress.send(Input::Requests(*conn, requests, permit));
-                world.runtime.preempt().await;
             }
         }
     }

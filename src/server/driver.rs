@@ -86,19 +86,20 @@ impl<R: Runtime> Driver<R> {
     pub(super) async fn run(mut self) {
         while !self.stopped {
             if self.turns.is_empty() {
+                self.runtime.preempt().await;
                 match self.next().await {
                     Some(input) => self.take(input),
                     None => self.tell_time(),
                 }
             }
             // All that is there at once, so that writers find much to write.
+            self.runtime.preempt().await;
             while let Ok(input) = self.inputs.try_recv() {
                 self.take(input);
                 self.runtime.preempt().await;
             }
             if let Some(conn) = self.turns.pop_front() {
                 self.give_turn(conn);
-                self.runtime.preempt().await;
             }
             if self.pressed || self.cost >= TURN_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
@@ -110,7 +111,6 @@ impl<R: Runtime> Driver<R> {
 
     /// Waits for an input or the broker's next deadline, whichever comes first.
     async fn next(&mut self) -> Option<Input> {
-        self.runtime.preempt().await;
         let input = async { self.inputs.recv().await.ok() };
         let Some(at) = self.state.next_deadline() else {
             self.alarm = None;

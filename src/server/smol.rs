@@ -207,6 +207,35 @@ impl runtime::Listener for SmolListener {
 /// A connected socket.
 pub struct SmolStream(Half);
 
+impl SmolStream {
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// Whatever the operating system says: nobody listens there, or the host is unknown (names are looked up while everything
+    /// else waits).
+    pub async fn connect(address: &Address) -> io::Result<SmolStream> {
+        Ok(SmolStream(match address {
+            Address::Tcp(address) => {
+                let mut error = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
+                let mut connected = None;
+                for address in address.to_socket_addrs()? {
+                    match Async::<TcpStream>::connect(address).await {
+                        Ok(stream) => {
+                            connected = Some(stream);
+                            break;
+                        }
+                        Err(e) => error = e,
+                    }
+                }
+                let stream = connected.ok_or(error)?;
+                stream.get_ref().set_nodelay(true)?;
+                Half::Tcp(Arc::new(stream))
+            }
+            Address::Unix(path) => Half::Unix(Arc::new(Async::<UnixStream>::connect(path).await?)),
+        }))
+    }
+}
+
 /// One half of a connected socket: both halves share it, and it closes with the second.
 #[derive(Clone)]
 pub enum Half {

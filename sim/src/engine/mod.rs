@@ -8,8 +8,10 @@ pub mod sockets;
 pub mod under_shuttle;
 pub mod volume;
 
-use std::sync::Arc;
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 
 use seriatim::server::{Config, serve};
 
@@ -46,6 +48,40 @@ pub struct Outcome {
     pub trace: Vec<Step>,
 }
 
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing could run any more, and nobody waited for a moment.
+    Rest,
+    /// It would have gone on for ever.
+    Hangs,
+    /// A task panicked, with this message.
+    Panicked(String),
+}
+
+/// Runs something that may panic. The message comes back instead of being printed.
+fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    thread_local! {
+        static QUIET: Cell<bool> = const { Cell::new(false) };
+        static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if QUIET.get() {
+                MESSAGE.replace(info.to_string());
+            } else {
+                usual(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let ran = panic::catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(false);
+    ran.map_err(|_| MESSAGE.take().replace('\n', " "))
+}
+
 impl Outcome {
     /// The decisions as a list to replay.
     pub fn picks(&self) -> Vec<u32> {
@@ -68,6 +104,8 @@ struct Stage {
     done: Arc<AtomicUsize>,
     /// The operator has asked the server to stop.
     stopping: Arc<AtomicBool>,
+    /// [`Scenario::is_calm`].
+    calm: bool,
     /// Somebody waited for the server while nothing at all was going on, at this moment.
     waited_at: Option<u64>,
 }
@@ -83,7 +121,7 @@ impl Stage {
     ) -> Stage {
         let recorder = Recorder::new(scenario.limits.recipients_max);
         let world = World::new(scenario.faults.clone(), choices, record, recorder.clone(), spawner);
-        let net = Net::new(world.clone(), scenario.pipe_bytes);
+        let net = Net::new(world.clone(), scenario);
         let stage = Stage {
             scenario: scenario.clone(),
             world,
@@ -91,6 +129,7 @@ impl Stage {
             recorder,
             done: Arc::default(),
             stopping: Arc::default(),
+            calm: scenario.is_calm(),
             waited_at: None,
         };
         stage.start_server(server_over);
@@ -150,7 +189,7 @@ impl Stage {
     /// Nothing can run any more: lets time pass. `false` if nobody waits for any moment.
     fn rest(&mut self) -> bool {
         if self.waited_at.is_none()
-            && self.scenario.is_calm()
+            && self.calm
             && !self.stopping.load(Ordering::SeqCst)
             && self.recorder.anybody_waits()
         {
@@ -159,10 +198,10 @@ impl Stage {
         self.world.advance()
     }
 
-    /// The end: what came of it. `hangs`: it would have gone on for ever.
-    fn outcome(self, steps: u64, hangs: bool) -> Outcome {
+    /// What came of it.
+    fn outcome(self, steps: u64, end: End) -> Outcome {
         let history = self.recorder.take();
-        let violation = self.violation(&history, hangs);
+        let violation = self.violation(&history, end);
         let digest = self.world.digest(&history);
         let mut log = self.world.log();
         if let Some(violation) = &violation {
@@ -176,15 +215,18 @@ impl Stage {
         Outcome { violation, history, taken, marks, events, steps, now_ms: self.world.now(), digest, trace }
     }
 
-    fn violation(&self, history: &History, hangs: bool) -> Option<Violation> {
+    fn violation(&self, history: &History, end: End) -> Option<Violation> {
+        if let End::Panicked(message) = end {
+            return Some(Violation::new("panic", message, &[]));
+        }
         if let Err(violation) = judge(history) {
             return Some(violation);
         }
         let (done, clients) = (self.done.load(Ordering::SeqCst), self.scenario.clients.len());
-        if hangs || done < clients {
+        if end == End::Hangs || done < clients {
             return Some(Violation::stuck(history, format!("{done} of {clients} clients came to their end")));
         }
-        if self.scenario.is_calm()
+        if self.calm
             && let Some(violation) = Violation::broken(history, &self.net.unserved())
         {
             return Some(violation);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_task::{Builder, Runnable, Task};
 
-use super::{Outcome, Stage};
+use super::{End, Outcome, Stage, quietly};
 use crate::choice::Choices;
 use crate::scenario::Scenario;
 use crate::world::{Owner, Record, lock};
@@ -71,14 +71,14 @@ pub fn run(scenario: &Scenario, choices: Choices, record: Record) -> Outcome {
         move |owner, task| spawning.spawn(owner, task),
         move || ending.server_over.store(true, Ordering::SeqCst),
     );
-    let (steps, hangs) = drive(&queue, &mut stage);
+    let (steps, end) = drive(&queue, &mut stage);
     queue.end(None);
-    stage.outcome(steps, hangs)
+    stage.outcome(steps, end)
 }
 
-/// Runs whatever can run until nothing can and nobody waits for a moment. Returns the steps it took, and whether they
-/// were too many.
-fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, bool) {
+/// Runs whatever can run until nothing can and nobody waits for a moment. Returns the steps it took, and how it
+/// ended.
+fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
     let world = stage.world.clone();
     let (mut steps, mut since_rest) = (0, 0);
     let mut server_over = false;
@@ -96,20 +96,22 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, bool) {
             drop(ready);
             since_rest = 0;
             if !stage.rest() {
-                return (steps, false);
+                return (steps, End::Rest);
             }
             continue;
         }
         let picked = world.choices().task(ready.iter().map(|task| task.metadata().number));
         let task = ready.remove(picked);
         drop(ready);
-        if let Some(task) = task {
-            task.run();
+        if let Some(task) = task
+            && let Err(panic) = quietly(|| task.run())
+        {
+            return (steps, End::Panicked(panic));
         }
         steps += 1;
         since_rest += 1;
         if since_rest >= STEPS_MAX {
-            return (steps, true);
+            return (steps, End::Hangs);
         }
     }
 }

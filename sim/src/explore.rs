@@ -1,0 +1,181 @@
+//! Looks for a failing run: many seeds, on all cores, by one of the engines.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::choice::Choices;
+use crate::engine::under_shuttle::Order;
+use crate::engine::{Outcome, sockets, under_shuttle, volume};
+use crate::judge::Violation;
+use crate::marks::Marks;
+use crate::swarm::Profile;
+use crate::world::{Record, lock};
+
+/// How many orders of one scenario shuttle is asked for.
+const SCHEDULES: usize = 4;
+
+/// How much faster than in the scenario time passes over real sockets.
+const SOCKETS_SPEED: u64 = 100;
+
+/// What runs a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The simulator's own executor.
+    Volume,
+    /// The schedulers of shuttle: random, uniform random walk and probabilistic concurrency testing in turn.
+    Shuttle,
+    /// The real runtime over real sockets, without faults.
+    Sockets,
+}
+
+/// What to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What runs it.
+    pub engine: Engine,
+    /// Which scenarios.
+    pub profile: Profile,
+    /// The first seed.
+    pub from: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// For how long at most.
+    pub time: Option<Duration>,
+    /// On how many threads.
+    pub threads: usize,
+}
+
+/// What was seen, so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// How many runs that was: more than seeds if each is run in several orders.
+    pub runs: u64,
+    /// How many events the broker was told of.
+    pub events: u64,
+    /// How many tasks were polled, where that is known.
+    pub steps: u64,
+    /// How much time passed in the runs, in milliseconds.
+    pub simulated_ms: u64,
+    /// What was met.
+    pub marks: Marks,
+    /// The first seed that failed.
+    pub failed: Option<Failed>,
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// The seed.
+    pub seed: u64,
+    /// In which of its orders, counted from 0.
+    pub schedule: u64,
+    /// What it broke.
+    pub violation: Violation,
+}
+
+/// How a seed is run on the volume engine: every second one at random, the others by priorities.
+pub fn run_seed(profile: Profile, seed: u64, record: Record) -> Outcome {
+    let choices = if seed.is_multiple_of(2) { Choices::random(seed) } else { Choices::pct(seed, 3, 1_000) };
+    volume::run(&profile.scenario(seed), choices, record)
+}
+
+/// Runs seeds until one fails, all are done, the time is over, or `stop` is set. `watch` is told now and then what was seen
+/// so far. If several fail, the first of them counts, however many threads there are.
+pub fn explore(plan: Plan, stop: &AtomicBool, mut watch: impl FnMut(&Seen) + Send) -> Seen {
+    let next = AtomicU64::new(plan.from);
+    let end = AtomicU64::new(plan.from.saturating_add(plan.seeds));
+    let seen = Mutex::new(Seen::default());
+    let start = Instant::now();
+    let over = || stop.load(Ordering::Relaxed) || plan.time.is_some_and(|time| start.elapsed() >= time);
+    let work = || {
+        while !over() {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= end.load(Ordering::SeqCst) {
+                break;
+            }
+            let one = one(&plan, seed);
+            if one.failed.is_some() {
+                end.fetch_min(seed, Ordering::SeqCst); // nothing behind it matters
+            }
+            lock(&seen).add(one);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..plan.threads.max(1)).map(|_| scope.spawn(work)).collect();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            watch(&lock(&seen));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Seen {
+    fn add(&mut self, other: Seen) {
+        self.seeds += other.seeds;
+        self.runs += other.runs;
+        self.events += other.events;
+        self.steps += other.steps;
+        self.simulated_ms += other.simulated_ms;
+        self.marks.add(&other.marks);
+        if let Some(failed) = other.failed
+            && self.failed.as_ref().is_none_or(|first| failed.seed < first.seed)
+        {
+            self.failed = Some(failed);
+        }
+    }
+
+    /// Adds one run of a seed. `false` if it failed.
+    fn run(&mut self, seed: u64, schedule: u64, outcome: Outcome) -> bool {
+        self.runs += 1;
+        self.events += outcome.events;
+        self.steps += outcome.steps;
+        self.simulated_ms += outcome.now_ms;
+        self.marks.add(&outcome.marks);
+        self.failed = outcome.violation.map(|violation| Failed { seed, schedule, violation });
+        self.failed.is_none()
+    }
+}
+
+fn one(plan: &Plan, seed: u64) -> Seen {
+    let mut seen = Seen { seeds: 1, ..Seen::default() };
+    match plan.engine {
+        Engine::Volume => {
+            seen.run(seed, 0, run_seed(plan.profile, seed, Record::default()));
+            seen
+        }
+        Engine::Sockets => {
+            match sockets::run(&plan.profile.scenario(seed), SOCKETS_SPEED, Record::default()) {
+                Ok(outcome) => drop(seen.run(seed, 0, outcome)),
+                Err(error) => {
+                    let violation = Violation::new("sockets", error.to_string(), &[]);
+                    seen.failed = Some(Failed { seed, schedule: 0, violation });
+                }
+            }
+            seen
+        }
+        Engine::Shuttle => {
+            let order =
+                [Order::Random, Order::Urw, Order::Pct][usize::try_from(seed % 3).unwrap_or_default()];
+            let seen = Arc::new(Mutex::new(seen));
+            let its = seen.clone();
+            let scenario = plan.profile.scenario(seed);
+            let choices = move |schedule: u64| Choices::random(seed ^ schedule.rotate_right(8));
+            under_shuttle::run(
+                &scenario,
+                order,
+                seed,
+                SCHEDULES,
+                Record::default(),
+                choices,
+                move |schedule, outcome| lock(&its).run(seed, schedule, outcome),
+            );
+            std::mem::take(&mut *lock(&seen))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The same server and clients under shuttle's schedulers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use seriatim::Event;
+use seriatim::protocol::Request;
+use seriatim_sim::choice::Choices;
+use seriatim_sim::engine::Outcome;
+use seriatim_sim::engine::under_shuttle::{Order, Window, run};
+use seriatim_sim::marks::Marks;
+use seriatim_sim::scenario::{Op, Scenario, Script};
+use seriatim_sim::swarm;
+use seriatim_sim::world::Record;
+
+#[test]
+fn no_schedule_breaks_a_guarantee_and_every_mark_is_met() {
+    let marks = Arc::new(Mutex::new(Marks::default()));
+    for order in [Order::Random, Order::Urw, Order::Pct] {
+        for seed in 0..300 {
+            let marks = marks.clone();
+            let choices = move |schedule| Choices::random(seed ^ schedule << 32);
+            run(
+                &swarm::scenario(seed),
+                order,
+                seed,
+                5,
+                Record::default(),
+                choices,
+                move |schedule, outcome| {
+                    if let Some(violation) = outcome.violation {
+                        panic!("{order:?}, seed {seed}, schedule {schedule}: {violation}");
+                    }
+                    marks.lock().unwrap().add(&outcome.marks);
+                    true
+                },
+            );
+        }
+    }
+    assert_eq!(marks.lock().unwrap().missing(), [""; 0]);
+}
+
+/// Two clients have written so many messages each before the server gets to read any: all orders in which the broker can
+/// learn of them, with how often each came.
+fn arrivals(messages: usize) -> (usize, BTreeMap<Vec<u64>, usize>) {
+    let script = |name: &str| {
+        let mut ops = vec![Op::Connect, Op::LogIn { name: name.to_owned(), insist: true }, Op::Stall(1_000)];
+        ops.push(Op::Sleep(10));
+        ops.extend((0..messages).map(|_| Op::Say { to: vec!["x".to_owned()], bytes: 4 }));
+        Script { ops }
+    };
+    let scenario =
+        Scenario { clients: vec![script("al"), script("bo")], read_bytes_max: 14, ..Scenario::default() };
+    // Two that connect and log in, the time, and the messages.
+    let window = Window { from_ms: 10, events: 4 + 2 * messages as u64 };
+    let orders = Arc::new(Mutex::new(BTreeMap::new()));
+    let seen = orders.clone();
+    let record = Record { trace: true, digest: false };
+    let judge = move |_, outcome: Outcome| {
+        assert_eq!(outcome.violation, None);
+        let order = outcome.trace.iter().filter_map(|step| match &step.event {
+            Event::Requested(conn, Request::Message(_)) => Some(conn.0),
+            _ => None,
+        });
+        *seen.lock().unwrap_or_else(PoisonError::into_inner).entry(order.collect()).or_default() += 1;
+        true
+    };
+    let choices = |_| Choices::replay(Vec::new());
+    let schedules = run(&scenario, Order::Dfs(window), 0, 60_000_000, record, choices, judge);
+    let orders = std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner));
+    (schedules, orders)
+}
+
+/// Asserts that exactly so many schedules are all there are, and that every order of arrival is among them.
+fn every_order(messages: usize, schedules_expected: usize, orders_expected: usize) {
+    let start = Instant::now();
+    let (schedules, orders) = arrivals(messages);
+    println!("{messages} messages each: {schedules} schedules in {:?}", start.elapsed());
+    // 2n messages, n of them the first client's, arrive in (2n)! / n! / n! orders.
+    assert_eq!((schedules, orders.len()), (schedules_expected, orders_expected), "{orders:?}");
+    for (order, times) in &orders {
+        let mirrored: Vec<u64> = order.iter().map(|conn| 3 - conn).collect();
+        assert_eq!(orders.get(&mirrored), Some(times), "the two are alike: {order:?}");
+    }
+}
+
+#[test]
+fn dfs_sees_every_order_in_which_two_producers_can_arrive() {
+    every_order(1, 24, 2);
+    every_order(2, 8_802, 6);
+}
+
+#[test]
+#[ignore = "all 3,311,172 schedules take five minutes in release: cargo test --release -p seriatim-sim -- --ignored"]
+fn dfs_sees_every_order_in_which_two_producers_of_three_can_arrive() {
+    every_order(3, 3_311_172, 20);
+}
