@@ -11,7 +11,7 @@ use futures_io::AsyncWrite;
 use seriatim::server::runtime::{Reader, Runtime, Stream, Writer};
 use seriatim::{Limits, Millis};
 
-use crate::history::{Recorder, Sent, What, tag};
+use crate::history::{Recorder, Sent, What, tag, token};
 use crate::scenario::{BadLine, Op, Script};
 use crate::world::lock;
 
@@ -26,7 +26,8 @@ pub trait Place: Runtime {
 
 /// Plays a script to its end.
 pub async fn play<P: Place>(place: P, recorder: Arc<Recorder>, script: Script, limits: Limits) {
-    let mut player = Player { place, recorder, limits, connection: None, trickle: false, stalled_until: 0 };
+    let mut player =
+        Player { place, recorder, limits, connection: None, trickle: false, ending: "\n", stalled_until: 0 };
     for op in script.ops {
         player.play(op).await;
     }
@@ -39,6 +40,8 @@ struct Player<P: Place> {
     limits: Limits,
     connection: Option<Connection<<P::Stream as Stream>::Writer>>,
     trickle: bool,
+    /// What ends a line.
+    ending: &'static str,
     stalled_until: u64,
 }
 
@@ -79,16 +82,18 @@ impl<P: Place> Player<P> {
             Op::Say { to, bytes } => {
                 let Some(connection) = &self.connection else { return };
                 let number = connection.lines;
-                let mut text = format!("m{}", tag(connection.session, number));
-                let padding = bytes.saturating_sub(text.len() + 1);
-                if padding > 0 {
-                    text.push(' ');
-                    (0..padding).for_each(|_| text.push('x'));
-                }
+                let bare = Sent::Say { number, to: to.clone(), text: String::new() };
+                let room = self
+                    .limits
+                    .line_bytes_max
+                    .saturating_sub(line(&bare, connection.session, &self.limits).len());
+                let text = text(&tag(connection.session, number), bytes.min(room));
                 self.send(Sent::Say { number, to, text }).await;
             }
             Op::Ping { wait } => self.ping(wait).await,
             Op::Who => self.send(Sent::Who).await,
+            Op::Blank => self.write_bytes(b" \n").await,
+            Op::CrLf => self.ending = "\r\n",
             Op::Bad { rule } => self.send(Sent::Bad(rule)).await,
             Op::Sleep(ms) => self.sleep(ms).await,
             Op::Stall(ms) => {
@@ -100,6 +105,16 @@ impl<P: Place> Player<P> {
             Op::Trickle => self.trickle = true,
             Op::Quit => {
                 self.send(Sent::Quit).await;
+                self.wait(|seen| seen.over).await;
+                self.connection = None;
+            }
+            Op::QuitTalking => {
+                let Some(connection) = &self.connection else { return };
+                // Without a name `/quit` is no command, and what is behind it is answered.
+                let tail: &[u8] =
+                    if lock(&connection.seen).welcome { b"al, bob: behind the quit\n" } else { b"" };
+                self.recorder.write_down(connection.session, self.place.now(), What::Wrote(Sent::Quit));
+                self.write_bytes(&[b"/quit\n", tail].concat()).await;
                 self.wait(|seen| seen.over).await;
                 self.connection = None;
             }
@@ -126,7 +141,7 @@ impl<P: Place> Player<P> {
 
     async fn connect(&mut self) {
         let Ok(stream) = self.place.connect().await else { return };
-        let session = self.recorder.open();
+        let session = self.recorder.open(self.place.now());
         let (reader, writer) = stream.split();
         let seen = Arc::new(Mutex::new(Seen { stalled_until: self.stalled_until, ..Seen::default() }));
         let (place, recorder) = (self.place.clone(), self.recorder.clone());
@@ -179,7 +194,7 @@ impl<P: Place> Player<P> {
     }
 
     async fn send(&mut self, sent: Sent) {
-        self.write(sent, "\n").await;
+        self.write(sent, self.ending).await;
     }
 
     /// Writes a line. If the connection breaks, the reading half sees it, too.
@@ -188,8 +203,13 @@ impl<P: Place> Player<P> {
         let mut bytes = line(&sent, connection.session, &self.limits);
         bytes.extend(ending.as_bytes());
         connection.lines += 1;
-        let chunk = if self.trickle { 1 } else { bytes.len() };
         self.recorder.write_down(connection.session, self.place.now(), What::Wrote(sent));
+        self.write_bytes(&bytes).await;
+    }
+
+    async fn write_bytes(&mut self, bytes: &[u8]) {
+        let Some(connection) = &mut self.connection else { return };
+        let chunk = if self.trickle { 1 } else { bytes.len() };
         for mut rest in bytes.chunks(chunk.max(1)) {
             while !rest.is_empty() {
                 match poll_fn(|cx| Pin::new(&mut connection.writer).poll_write(cx, rest)).await {
@@ -223,19 +243,34 @@ fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
         Sent::Say { number, to, text } => {
             format!("{}, ~{}: {text}", to.join(", "), tag(session, *number)).into_bytes()
         }
-        Sent::Ping { number } => format!("/ping {}", tag(session, *number)).into_bytes(),
+        Sent::Ping { number } => format!("/ping {}", token(session, *number)).into_bytes(),
         Sent::Who => b"/who".to_vec(),
         Sent::Quit => b"/quit".to_vec(),
         Sent::Bad(rule) => match rule {
             BadLine::TooLong => vec![b'y'; limits.line_bytes_max + 1],
+            BadLine::LongTail => [&vec![b'y'; limits.line_bytes_max][..], b"al, bob: forged"].concat(),
             BadLine::NotUtf8 => b"al: \xff\xfe".to_vec(),
             BadLine::Escape => b"al: \x1b[31mfrom al: forged".to_vec(),
+            BadLine::EscapeC1 => "al: \u{9b}31mforged".into(),
             BadLine::NoRecipient => b" , : text".to_vec(),
             BadLine::NoColon => b"from al, forged".to_vec(),
             BadLine::Empty => b"al:   ".to_vec(),
             BadLine::Command => b"/welcome al".to_vec(),
         },
     }
+}
+
+/// A text that begins with its tag and is so long, with all that might be lost, cut or taken for something else.
+fn text(tag: &str, bytes: usize) -> String {
+    let mut text = format!("m{tag}");
+    for c in " x:  y, z\t\u{e9}\u{1f600}; from al: /quit".chars().cycle() {
+        if text.len() + c.len_utf8() >= bytes {
+            break;
+        }
+        text.push(c);
+    }
+    (text.len()..bytes).for_each(|_| text.push('x'));
+    text
 }
 
 /// Reads to the end of the connection.

@@ -22,6 +22,8 @@ pub struct History {
 /// What one client wrote and read over one connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionHistory {
+    /// When the connection was made, in milliseconds of the run.
+    pub ms: u64,
     /// In order.
     pub items: Vec<Item>,
 }
@@ -70,7 +72,7 @@ pub enum Sent {
         /// The whole text.
         text: String,
     },
-    /// `/ping TAG`.
+    /// `/ping` with a [`token`].
     Ping {
         /// The number of the line in its session.
         number: usize,
@@ -86,6 +88,11 @@ pub enum Sent {
 /// What makes a line unique: its session and its number in it.
 pub fn tag(session: usize, number: usize) -> String {
     format!("{session}.{number}")
+}
+
+/// The token of a ping: more than a word.
+pub fn token(session: usize, number: usize) -> String {
+    format!("{} and  more", tag(session, number))
 }
 
 /// The session and the number that a tag stands for.
@@ -124,10 +131,10 @@ impl Recorder {
         self.stamp.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// A connection was made; returns the number of its session.
-    pub fn open(&self) -> usize {
+    /// A connection was made at this moment; returns the number of its session.
+    pub fn open(&self, now: Millis) -> usize {
         let mut inner = lock(&self.inner);
-        inner.history.sessions.push(SessionHistory::default());
+        inner.history.sessions.push(SessionHistory { ms: now.0, items: Vec::new() });
         inner.waits.push(Some(0));
         inner.waits.len() - 1
     }

@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::{History, Item, Sent, What, tag, untag};
+use crate::history::{History, Item, Sent, What, tag, token, untag};
 
 /// A guarantee was broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,34 +32,6 @@ impl Violation {
     /// A violation, with what proves it.
     pub fn new(rule: &str, what: String, witness: &[(usize, usize)]) -> Violation {
         Violation { rule: rule.to_owned(), what, witness: witness.to_vec() }
-    }
-
-    /// Nobody listens though nobody stopped the server.
-    pub fn deaf(at_ms: u64) -> Violation {
-        Violation::new(
-            "G9",
-            format!("at {at_ms} ms the server accepts nobody any more, and nobody stopped it"),
-            &[],
-        )
-    }
-
-    /// A connection broke that nobody broke: to be asked only of a scenario in which nothing else breaks one. Those that the
-    /// server had not accepted yet when it stopped are excused.
-    pub fn broken(history: &History, unserved: &[usize]) -> Option<Violation> {
-        let served = history.sessions.iter().enumerate().filter(|(number, _)| !unserved.contains(number));
-        served.into_iter().find_map(|(number, session)| {
-            let broke = session.items.iter().position(|item| item.what == What::Broke)?;
-            let reset = session.items.iter().any(|item| item.what == What::Reset);
-            let what = "the server broke a connection whose client reads all it gets".to_owned();
-            (!reset).then(|| Violation::new("G6", what, &[(number, broke)]))
-        })
-    }
-
-    /// Somebody waited for the server while nothing at all was going on.
-    pub fn idle(history: &History, at_ms: u64) -> Violation {
-        let what =
-            format!("at {at_ms} ms somebody waits for the server, and it does nothing until time passes");
-        Violation { what, ..Violation::stuck(history, String::new()) }
     }
 
     /// Somebody waits for ever.
@@ -182,8 +154,8 @@ struct Mail {
 }
 
 /// How the judge compares names: the simulator's are simple enough for that.
-fn same(name: &str) -> String {
-    name.to_lowercase()
+pub(crate) fn same(name: &str) -> String {
+    name.to_lowercase().replace("e\u{308}", "\u{eb}")
 }
 
 /// Step 1, a session by itself.
@@ -336,7 +308,7 @@ impl SessionReader<'_> {
             Sent::Bad(rule) if session.name.is_none() => {
                 use crate::scenario::BadLine;
                 match rule {
-                    BadLine::TooLong | BadLine::NotUtf8 => error(rule.code()),
+                    BadLine::TooLong | BadLine::LongTail | BadLine::NotUtf8 => error(rule.code()),
                     _ => error("bad-name"),
                 }
             }
@@ -358,9 +330,11 @@ impl SessionReader<'_> {
                 {
                     return None;
                 }
-                return Some(Told::Missing(missing.iter().map(|name| same(name)).collect()));
+                let missing: Vec<String> = missing.iter().map(|name| same(name)).collect();
+                let each_once = missing.iter().collect::<HashSet<_>>().len() == missing.len();
+                return each_once.then_some(Told::Missing(missing));
             }
-            Sent::Ping { number } => word == "pong" && rest == tag(self.number, *number),
+            Sent::Ping { number } => word == "pong" && rest == token(self.number, *number),
             Sent::Who => word == "peers",
             Sent::Bad(rule) => error(rule.code()),
             Sent::Quit => false, // its answer is the goodbye
@@ -478,6 +452,9 @@ fn check_mailboxes(case: &mut Case) -> Result<(), Violation> {
             return Err(Violation::new("G2", what, &[(reader, before.1), here]));
         }
         let login = welcome.map_or(0, |welcome| welcome.written_at);
+        if reader == sender && line.answer.as_ref().is_some_and(|answer| answer.item < item) {
+            return fault("G4", format!("{text:?} came behind the answer to it"));
+        }
         if line.answer.as_ref().is_some_and(|answer| answer.at < login) {
             return fault("G7", format!("{text:?} was for the session that held {reader_name} before"));
         }
@@ -496,6 +473,12 @@ fn check_messages(case: &Case) -> Result<(), Violation> {
                 spans.entry((reader, sender)).or_insert((number, number)).1 = number;
             }
             let (Some((to, text)), Some(answer)) = (&line.message, &line.answer) else { continue };
+            let to_itself = session.name.as_ref().is_some_and(|name| to.contains(&same(name)));
+            if to_itself && matches!(answer.told, Told::Missing(_)) && !line.delivered.contains(&sender) {
+                let what =
+                    format!("{text:?} was answered, but its sender, whom it names, did not get it before");
+                return Err(Violation::new("G6", what, &[(sender, line.item), (sender, answer.item)]));
+            }
             for name in to {
                 check_recipient(case, line, answer, name, text).map_err(|(rule, what)| {
                     Violation::new(rule, what, &[(sender, line.item), (sender, answer.item)])

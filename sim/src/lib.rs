@@ -8,6 +8,7 @@
 //! - [`client`]: the clients, which keep a [`history`] of what they wrote and read;
 //! - [`engine`]: what lets it all run: on one thread in volume, under shuttle, or over real sockets;
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
+//! - [`timing`]: the rules that need a clock;
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed;
 //! - [`explore`](mod@explore): many of them, on all cores;
@@ -33,4 +34,5 @@ pub mod scenario;
 pub mod seam;
 pub mod shrink;
 pub mod swarm;
+pub mod timing;
 pub mod world;

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_io::AsyncWrite;
@@ -25,7 +25,19 @@ pub struct Net {
     world: Arc<World>,
     pipe_bytes: usize,
     read_bytes_max: usize,
-    door: Mutex<Door>,
+    /// One for each listener.
+    doors: Vec<Mutex<Door>>,
+    made: Mutex<Made>,
+}
+
+/// What is known of the connections ever made.
+#[derive(Default)]
+struct Made {
+    links: Vec<Weak<Mutex<Link>>>,
+    /// Those that the server never accepted, by their number.
+    unserved: Vec<usize>,
+    /// When somebody first found nobody listening.
+    found_closed_at: Option<u64>,
 }
 
 #[derive(Default)]
@@ -33,12 +45,10 @@ struct Door {
     waiting: VecDeque<(usize, SimStream, PeerAddr)>,
     closed: bool,
     listener: Option<Waker>,
-    /// When somebody first found it closed.
-    found_closed_at: Option<u64>,
-    /// All connections ever made.
-    links: Vec<Weak<Mutex<Link>>>,
-    /// Those that the server never accepted, by their number.
-    unserved: Vec<usize>,
+    /// Accepting fails before this moment.
+    failing_until: u64,
+    /// When it failed last, and how often it has done so at that moment.
+    failed: (u64, u32),
 }
 
 impl Net {
@@ -48,7 +58,8 @@ impl Net {
             world,
             pipe_bytes: scenario.pipe_bytes.max(1),
             read_bytes_max: scenario.read_bytes_max.max(1),
-            door: Mutex::default(),
+            doors: (0..scenario.listeners.max(1)).map(|_| Mutex::default()).collect(),
+            made: Mutex::default(),
         })
     }
 
@@ -57,15 +68,16 @@ impl Net {
     /// # Errors
     /// Nobody listens any more, or the connection is refused by chance.
     pub fn connect(&self) -> io::Result<SimStream> {
-        let mut door = lock(&self.door);
+        let mut made = lock(&self.made);
+        let number = made.links.len();
+        let mut door = lock(&self.doors[number % self.doors.len()]);
         if door.closed {
-            door.found_closed_at.get_or_insert(self.world.now());
+            made.found_closed_at.get_or_insert(self.world.now());
         }
         if door.closed || self.world.goes_wrong(self.world.faults.refuse) {
             self.world.log().marks.hit("a connection was refused");
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let number = door.links.len();
         let port = u16::try_from(number % 60_000).unwrap_or_default() + 1024;
         let peer = PeerAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let link = Arc::new(Mutex::new(Link {
@@ -77,7 +89,7 @@ impl Net {
             read_bytes_max: self.read_bytes_max,
             clogged_until: 0,
         }));
-        door.links.push(Arc::downgrade(&link));
+        made.links.push(Arc::downgrade(&link));
         door.waiting.push_back((number, SimStream::new(&self.world, &link, Side::Server), peer));
         if let Some(listener) = door.listener.take() {
             listener.wake();
@@ -87,31 +99,45 @@ impl Net {
 
     /// When somebody first found nobody listening.
     pub fn found_closed_at(&self) -> Option<u64> {
-        lock(&self.door).found_closed_at
+        lock(&self.made).found_closed_at
     }
 
     /// The connections that the server never accepted, by their number in the order in which they were made.
     pub fn unserved(&self) -> Vec<usize> {
-        lock(&self.door).unserved.clone()
+        lock(&self.made).unserved.clone()
     }
 
     /// Breaks every connection that is still there.
     pub fn break_all(&self) {
-        let links = lock(&self.door).links.clone();
+        let links = lock(&self.made).links.clone();
         links.iter().filter_map(Weak::upgrade).for_each(|link| lock(&link).reset(&self.world));
     }
 }
 
-/// The server's door. Whoever has not been let in when it closes is reset.
-pub struct SimListener(pub Arc<Net>);
+/// One of the server's doors. Whoever has not been let in when it closes is reset.
+pub struct SimListener {
+    net: Arc<Net>,
+    number: usize,
+}
+
+impl SimListener {
+    /// All the doors there are.
+    pub fn all(net: &Arc<Net>) -> Vec<SimListener> {
+        (0..net.doors.len()).map(|number| SimListener { net: net.clone(), number }).collect()
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door> {
+        lock(&self.net.doors[self.number])
+    }
+}
 
 impl Drop for SimListener {
     fn drop(&mut self) {
-        let mut door = lock(&self.0.door);
+        let mut door = self.door();
         door.closed = true;
         let waiting = std::mem::take(&mut door.waiting);
-        door.unserved.extend(waiting.iter().map(|(number, ..)| number));
         drop(door);
+        lock(&self.net.made).unserved.extend(waiting.iter().map(|(number, ..)| number));
         for (_, stream, _) in waiting {
             stream.0.link().reset(&stream.0.world);
         }
@@ -123,14 +149,14 @@ impl Listener for SimListener {
 
     async fn accept(&self) -> io::Result<(SimStream, PeerAddr)> {
         poll_fn(|cx| {
-            let mut door = lock(&self.0.door);
+            let mut door = self.door();
             if door.waiting.is_empty() {
                 door.listener = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            let world = &self.0.world;
-            if world.goes_wrong(world.faults.accept_error) {
-                world.log().marks.hit("accepting failed");
+            let world = &self.net.world;
+            if door.failing_until > world.now() || world.goes_wrong(world.faults.accept_error) {
+                door.fails(world);
                 let errors =
                     [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other, io::ErrorKind::NotConnected];
                 let error = world.choices().pick(errors.len());
@@ -142,6 +168,20 @@ impl Listener for SimListener {
             }
         })
         .await
+    }
+}
+
+impl Door {
+    /// Accepting fails, and perhaps goes on failing for a while.
+    fn fails(&mut self, world: &World) {
+        world.log().marks.hit("accepting failed");
+        let now = world.now();
+        if self.failing_until <= now {
+            self.failing_until = now + [0, 30, 300][world.choices().pick(3)];
+        }
+        self.failed = (now, if self.failed.0 == now { self.failed.1 + 1 } else { 1 });
+        // Whoever tries again at once would do so for ever.
+        assert!(self.failed.1 < 1_000, "the server tries to accept without a pause");
     }
 }
 
@@ -237,7 +277,7 @@ struct End {
 }
 
 impl End {
-    fn link(&self) -> std::sync::MutexGuard<'_, Link> {
+    fn link(&self) -> MutexGuard<'_, Link> {
         lock(&self.link)
     }
 }
@@ -317,6 +357,9 @@ impl Reader for SimStream {
                 Err(io::ErrorKind::ConnectionReset.into())
             };
         }
+        if self.0.side == Side::Server && world.goes_wrong(world.faults.interrupt) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let late = pipe.arrives_at.max(clogged_until) > world.now() && !reset;
         if late || (pipe.bytes.is_empty() && !pipe.ended) || world.goes_wrong(world.faults.spurious_wake) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -348,6 +391,10 @@ impl AsyncWrite for SimStream {
         if world.goes_wrong(world.faults.clog) {
             link.clogged_until = world.now() + CLOGS_MS[world.choices().pick(CLOGS_MS.len())];
             world.log().marks.hit("a link was clogged");
+        }
+        if is_server && world.goes_wrong(world.faults.interrupt) {
+            world.log().marks.hit("a write was interrupted");
+            return Poll::Ready(Err(io::ErrorKind::Interrupted.into()));
         }
         if is_server && world.goes_wrong(world.faults.slow_write) {
             let until = world.now() + SLOW_MS[world.choices().pick(SLOW_MS.len())];

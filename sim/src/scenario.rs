@@ -8,6 +8,8 @@ use seriatim::Limits;
 pub struct Scenario {
     /// What the broker allows.
     pub limits: Limits,
+    /// How many listeners the server has; clients take them in turn.
+    pub listeners: usize,
     /// How many bytes may wait for one client.
     pub outbox_bytes_max: usize,
     /// How many bytes the network holds in each direction of a connection.
@@ -53,6 +55,8 @@ pub struct Faults {
     pub torn_write: u32,
     /// A socket that was said to be readable is not.
     pub spurious_wake: u32,
+    /// A read or a write of the server is interrupted.
+    pub interrupt: u32,
     /// What is written arrives only after up to a second.
     pub delay: u32,
     /// A client's link takes nothing from the server for up to five seconds.
@@ -61,7 +65,7 @@ pub struct Faults {
     pub clog: u32,
     /// A connection is reset when it is written to.
     pub reset: u32,
-    /// Accepting fails.
+    /// Accepting fails, for up to a third of a second.
     pub accept_error: u32,
     /// A connection is refused.
     pub refuse: u32,
@@ -94,7 +98,7 @@ pub enum Op {
     Say {
         /// To whom.
         to: Vec<String>,
-        /// How long the text is, at least, in bytes.
+        /// How long the text is, at least, in bytes, as far as the line may be so long.
         bytes: usize,
     },
     /// Sends `/ping`, and waits for the answer if `wait`.
@@ -104,6 +108,10 @@ pub enum Op {
     },
     /// Sends `/who`.
     Who,
+    /// Sends a blank line.
+    Blank,
+    /// Ends lines with `\r\n` from now on.
+    CrLf,
     /// Sends a line that breaks a rule; the code it is to be answered with.
     Bad {
         /// Which rule.
@@ -117,6 +125,8 @@ pub enum Op {
     Trickle,
     /// Sends `/quit` and reads to the end.
     Quit,
+    /// Sends `/quit` and, in the same write, a message behind it; then reads to the end.
+    QuitTalking,
     /// Closes its side and reads to the end.
     HalfClose,
     /// Sends `/ping` without a newline, closes its side and reads to the end.
@@ -128,12 +138,16 @@ pub enum Op {
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BadLine {
-    /// Longer than the limit.
+    /// Longer than the limit, by one byte.
     TooLong,
+    /// Longer than the limit, and what is behind the limit looks like a line.
+    LongTail,
     /// Not UTF-8.
     NotUtf8,
     /// An escape sequence.
     Escape,
+    /// An escape sequence that begins with a single character (U+009B).
+    EscapeC1,
     /// Nobody before the colon.
     NoRecipient,
     /// No colon.
@@ -146,10 +160,12 @@ pub enum BadLine {
 
 impl BadLine {
     /// All of them.
-    pub const ALL: [BadLine; 7] = [
+    pub const ALL: [BadLine; 9] = [
         BadLine::TooLong,
+        BadLine::LongTail,
         BadLine::NotUtf8,
         BadLine::Escape,
+        BadLine::EscapeC1,
         BadLine::NoRecipient,
         BadLine::NoColon,
         BadLine::Empty,
@@ -159,9 +175,9 @@ impl BadLine {
     /// The code that answers it once somebody is logged in.
     pub fn code(self) -> &'static str {
         match self {
-            BadLine::TooLong => "line-too-long",
+            BadLine::TooLong | BadLine::LongTail => "line-too-long",
             BadLine::NotUtf8 => "not-utf8",
-            BadLine::Escape => "bad-text",
+            BadLine::Escape | BadLine::EscapeC1 => "bad-text",
             BadLine::NoRecipient => "no-recipient",
             BadLine::NoColon => "no-colon",
             BadLine::Empty => "empty-message",
@@ -186,6 +202,7 @@ impl Default for Scenario {
     fn default() -> Scenario {
         Scenario {
             limits: Limits::default(),
+            listeners: 1,
             outbox_bytes_max: 64 * 1024,
             pipe_bytes: 4096,
             read_bytes_max: usize::MAX,

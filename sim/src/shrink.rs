@@ -95,6 +95,7 @@ fn smaller_scenario(scenario: &Scenario, position: usize) -> Option<Option<Scena
     match (rest - faults.len(), &mut smaller.stop) {
         (0, stop) => *stop = None,
         (1, Some(stop)) => stop.again_after_ms = None,
+        (2, _) => smaller.listeners = 1,
         (1, None) => {}
         _ => return None,
     }
@@ -153,6 +154,7 @@ impl Faults {
             Faults { torn_read: 0, ..self.clone() },
             Faults { torn_write: 0, ..self.clone() },
             Faults { spurious_wake: 0, ..self.clone() },
+            Faults { interrupt: 0, ..self.clone() },
             Faults { delay: 0, ..self.clone() },
             Faults { slow_write: 0, ..self.clone() },
             Faults { clog: 0, ..self.clone() },

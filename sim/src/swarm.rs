@@ -58,7 +58,7 @@ fn churn(seed: u64) -> Scenario {
     let mut rng = Rng::with_seed(seed ^ 0xc4_0a17);
     let mut script = |_| {
         let mut ops = Vec::new();
-        for _ in 0..rng.usize(2..=10) {
+        for _ in 0..rng.usize(2..=40) {
             ops.push(Op::Connect);
             ops.push(Op::LogIn { name: "al".to_owned(), insist: rng.bool() });
             ops.push(Op::Say { to: vec!["al".to_owned()], bytes: 8 });
@@ -70,7 +70,10 @@ fn churn(seed: u64) -> Scenario {
         }
         Script { ops }
     };
-    Scenario { clients: (0..4).map(&mut script).collect(), ..Scenario::default() }
+    let mut clients: Vec<Script> = (0..4).map(&mut script).collect();
+    // And one who never says who it is.
+    clients.push(Script { ops: vec![Op::Connect, Op::Sleep(12_000)] });
+    Scenario { clients, ..Scenario::default() }
 }
 
 /// They all log in, and then each says something to a few others every few seconds.
@@ -116,8 +119,18 @@ fn idle(seed: u64) -> Scenario {
 /// A few clients, everything, and half of the time everything goes wrong.
 pub fn scenario(seed: u64) -> Scenario {
     let mut rng = Rng::with_seed(seed ^ 0x5e71_a71b);
-    let names = rng.usize(1..=NAMES.len());
-    let clients = rng.usize(2..=8);
+    if rng.u32(0..40) == 0 {
+        return churn(seed);
+    }
+    // So long that a list of all peers takes several lines.
+    let long = |number: usize| format!("{number}-{}", "x".repeat(60));
+    let long_names = rng.u32(0..10) == 0;
+    let count = if long_names { 10 } else { rng.usize(1..=NAMES.len()) };
+    let names: Vec<String> =
+        (0..count).map(|number| if long_names { long(number) } else { NAMES[number].to_owned() }).collect();
+    // More than the queue has places.
+    let many = rng.u32(0..16) == 0;
+    let clients = if many { rng.usize(17..=24) } else { rng.usize(2..=if long_names { 12 } else { 8 }) };
     let limits = Limits {
         line_bytes_max: 512,
         recipients_max: rng.usize(2..=8),
@@ -126,15 +139,27 @@ pub fn scenario(seed: u64) -> Scenario {
         drain_ms_max: pick(&mut rng, &[50, 1_000, 5_000]),
     };
     let faults = if rng.bool() { Faults::default() } else { faults(&mut rng) };
-    let habits = Habits::random(&mut rng);
+    let mut habits = Habits::random(&mut rng);
+    if many {
+        (habits.sessions_max, habits.ops_max) = (2, 6);
+    }
+    if habits.choke {
+        habits.weights = [12, 0, 1, 0, 0, 0, 1, 3, 0, 0, 0, 0, 0];
+    }
+    let (outbox_bytes_max, pipe_bytes) = if habits.choke {
+        (1024, 64)
+    } else {
+        (pick(&mut rng, &[1024, 8 * 1024, 64 * 1024]), pick(&mut rng, &[64, 512, 4096, 65_536]))
+    };
     Scenario {
         limits,
-        outbox_bytes_max: pick(&mut rng, &[1024, 8 * 1024, 64 * 1024]),
-        pipe_bytes: pick(&mut rng, &[64, 512, 4096, 65_536]),
+        listeners: if rng.u32(0..4) == 0 { 2 } else { 1 },
+        outbox_bytes_max,
+        pipe_bytes,
         read_bytes_max: usize::MAX,
         stop: (rng.u32(0..3) == 0).then(|| stop(&mut rng)),
         faults,
-        clients: (0..clients).map(|_| script(&mut rng, &NAMES[..names], &habits)).collect(),
+        clients: (0..clients).map(|_| script(&mut rng, &names, &habits)).collect(),
     }
 }
 
@@ -155,6 +180,7 @@ fn faults(rng: &mut Rng) -> Faults {
         torn_read: rate(500),
         torn_write: rate(500),
         spurious_wake: rate(200),
+        interrupt: rate(100),
         delay: rate(100),
         slow_write: rate(50),
         clog: rate(10),
@@ -169,35 +195,47 @@ fn faults(rng: &mut Rng) -> Faults {
 
 /// How often clients of one scenario do what, by weight.
 struct Habits {
-    weights: [u32; 12],
+    weights: [u32; 13],
+    /// Many do not read, and others say much to them.
+    choke: bool,
     sessions_max: usize,
     ops_max: usize,
 }
 
 impl Habits {
     fn random(rng: &mut Rng) -> Habits {
-        let mut weights = [0; 12];
+        let mut weights = [0; 13];
         for weight in &mut weights {
             *weight = if rng.bool() { rng.u32(1..=4) } else { 0 };
         }
         weights[0] += rng.u32(2..=20); // somebody should say something
-        Habits { weights, sessions_max: rng.usize(1..=4), ops_max: rng.usize(1..=20) }
+        let choke = rng.u32(0..8) == 0;
+        Habits { weights, choke, sessions_max: rng.usize(1..=4), ops_max: rng.usize(1..=20) }
     }
 }
 
-fn script(rng: &mut Rng, names: &[&str], habits: &Habits) -> Script {
+fn script(rng: &mut Rng, names: &[String], habits: &Habits) -> Script {
     let mut ops = Vec::new();
+    if rng.u32(0..6) == 0 {
+        ops.push(Op::CrLf);
+    }
     for _ in 0..rng.usize(1..=habits.sessions_max) {
         ops.push(Op::Connect);
+        if rng.u32(0..20) == 0 {
+            ops.push(Op::Blank);
+        }
         if rng.u32(0..20) == 0 {
             ops.push(Op::LogIn { name: "no name".to_owned(), insist: false });
         }
         if rng.u32(0..20) > 0 {
-            ops.push(Op::LogIn { name: pick(rng, names).to_owned(), insist: rng.u32(0..4) > 0 });
+            ops.push(Op::LogIn { name: spelled(rng, names), insist: rng.u32(0..4) > 0 });
+        }
+        if habits.choke && rng.bool() {
+            ops.push(Op::Stall(40_000));
         }
         for _ in 0..rng.usize(0..=habits.ops_max) {
             let op = op(rng, names, habits);
-            let last = matches!(op, Op::Quit | Op::HalfClose | Op::LastWords | Op::Reset);
+            let last = matches!(op, Op::Quit | Op::QuitTalking | Op::HalfClose | Op::LastWords | Op::Reset);
             ops.push(op);
             if last {
                 break;
@@ -207,7 +245,17 @@ fn script(rng: &mut Rng, names: &[&str], habits: &Habits) -> Script {
     Script { ops }
 }
 
-fn op(rng: &mut Rng, names: &[&str], habits: &Habits) -> Op {
+/// A name, mostly as it is, sometimes as somebody else might write it.
+fn spelled(rng: &mut Rng, names: &[String]) -> String {
+    let name = &names[rng.usize(0..names.len())];
+    match rng.u32(0..8) {
+        0 => name.to_uppercase(),
+        1 => name.replace('ë', "e\u{308}"),
+        _ => name.clone(),
+    }
+}
+
+fn op(rng: &mut Rng, names: &[String], habits: &Habits) -> Op {
     let total: u32 = habits.weights.iter().sum();
     let mut at = rng.u32(0..total);
     let choice = habits.weights.iter().position(|&weight| {
@@ -217,8 +265,8 @@ fn op(rng: &mut Rng, names: &[&str], habits: &Habits) -> Op {
     });
     match choice.unwrap_or_default() {
         0 => {
-            let to = (0..rng.usize(1..=3)).map(|_| pick(rng, names).to_owned()).collect();
-            Op::Say { to, bytes: pick(rng, &[8, 8, 64, 300]) }
+            let to = (0..rng.usize(1..=3)).map(|_| spelled(rng, names)).collect();
+            Op::Say { to, bytes: if habits.choke { 300 } else { pick(rng, &[8, 8, 64, 300, usize::MAX]) } }
         }
         1 => Op::Ping { wait: true },
         2 => Op::Ping { wait: false },
@@ -228,9 +276,11 @@ fn op(rng: &mut Rng, names: &[&str], habits: &Habits) -> Op {
         6 => Op::Sleep(pick(rng, &[1, 10, 12_000])),
         7 => Op::Stall(pick(rng, &[10, 1_000, 40_000])),
         8 => Op::Trickle,
+        9 if rng.bool() => Op::QuitTalking,
         9 => Op::Quit,
         10 if rng.bool() => Op::LastWords,
         10 => Op::HalfClose,
+        11 => Op::Blank,
         _ => Op::Reset,
     }
 }

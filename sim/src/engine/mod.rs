@@ -10,8 +10,8 @@ pub mod volume;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once};
 
 use seriatim::server::{Config, serve};
 
@@ -23,7 +23,8 @@ use crate::marks::Marks;
 use crate::net::{Net, SimListener};
 use crate::scenario::Scenario;
 use crate::seam::SimRuntime;
-use crate::world::{Owner, Record, Step, Task, World};
+use crate::timing::{self, Around};
+use crate::world::{Owner, Record, Step, Task, World, lock};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -102,12 +103,10 @@ struct Stage {
     recorder: Arc<Recorder>,
     /// How many clients have come to their end.
     done: Arc<AtomicUsize>,
-    /// The operator has asked the server to stop.
-    stopping: Arc<AtomicBool>,
     /// [`Scenario::is_calm`].
     calm: bool,
-    /// Somebody waited for the server while nothing at all was going on, at this moment.
-    waited_at: Option<u64>,
+    /// What happened beside the clients.
+    around: Arc<Mutex<Around>>,
 }
 
 impl Stage {
@@ -128,9 +127,8 @@ impl Stage {
             net,
             recorder,
             done: Arc::default(),
-            stopping: Arc::default(),
             calm: scenario.is_calm(),
-            waited_at: None,
+            around: Arc::default(),
         };
         stage.start_server(server_over);
         scenario.clients.iter().for_each(|script| stage.start_client(script.clone()));
@@ -148,19 +146,20 @@ impl Stage {
             hash_seed: [0, 0],
         };
         let server_over = Arc::new(server_over);
-        let over = Arc::new(AtomicBool::new(false));
         let (stop, world, net) = (self.scenario.stop, self.world.clone(), self.net.clone());
-        let (stopping, killing, ending) = (self.stopping.clone(), server_over.clone(), over.clone());
+        let (recorder, clock) = (self.recorder.clone(), self.world.clone());
+        let (around, killing, ending) = (self.around.clone(), server_over.clone(), self.around.clone());
         let shutdown = async move {
             let Some(stop) = stop else { return std::future::pending().await };
             world.clone().wait_for(stop.at).await;
-            stopping.store(true, Ordering::SeqCst);
+            lock(&around).stopping = Some((recorder.stamp(), world.now()));
             let Some(again_after_ms) = stop.again_after_ms else { return };
             let at = world.now() + again_after_ms;
             // The operator is no part of the process.
             world.clone().spawn(Owner::Client, async move {
                 world.clone().sleep_until(at).await;
-                if !over.load(Ordering::SeqCst) {
+                if lock(&around).over_ms.is_none() {
+                    lock(&around).over_ms = Some(world.now());
                     world.log().marks.hit("a second signal ended the process");
                     net.break_all();
                     killing();
@@ -168,11 +167,11 @@ impl Stage {
             });
         };
         let runtime = self.runtime(Owner::Server);
-        let serving = serve(runtime, vec![SimListener(self.net.clone())], config, shutdown);
+        let serving = serve(runtime, SimListener::all(&self.net), config, shutdown);
         self.world.spawn(Owner::Server, async move {
             serving.await;
             // The process is gone, and with it whatever its tasks still had to do.
-            ending.store(true, Ordering::SeqCst);
+            lock(&ending).over_ms = Some(clock.now());
             server_over();
         });
     }
@@ -188,12 +187,11 @@ impl Stage {
 
     /// Nothing can run any more: lets time pass. `false` if nobody waits for any moment.
     fn rest(&mut self) -> bool {
-        if self.waited_at.is_none()
-            && self.calm
-            && !self.stopping.load(Ordering::SeqCst)
-            && self.recorder.anybody_waits()
-        {
-            self.waited_at = Some(self.world.now());
+        if self.calm && self.recorder.anybody_waits() {
+            let mut around = lock(&self.around);
+            if around.waited_ms.is_none() && around.stopping.is_none() {
+                around.waited_ms = Some(self.world.now());
+            }
         }
         self.world.advance()
     }
@@ -226,15 +224,11 @@ impl Stage {
         if end == End::Hangs || done < clients {
             return Some(Violation::stuck(history, format!("{done} of {clients} clients came to their end")));
         }
-        if self.calm
-            && let Some(violation) = Violation::broken(history, &self.net.unserved())
-        {
-            return Some(violation);
-        }
-        if let Some(waited_at) = self.waited_at {
-            return Some(Violation::idle(history, waited_at));
-        }
-        let closed_at = self.net.found_closed_at()?;
-        (!self.stopping.load(Ordering::SeqCst)).then(|| Violation::deaf(closed_at))
+        let around = Around {
+            unserved: self.net.unserved(),
+            found_closed_ms: self.net.found_closed_at(),
+            ..lock(&self.around).clone()
+        };
+        timing::check(history, &self.scenario, &around).err()
     }
 }

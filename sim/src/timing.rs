@@ -1,0 +1,214 @@
+//! The rules that need a clock: what the judge, who knows only an order, cannot see.
+//!
+//! When nothing goes wrong by itself and everybody reads, time passes only when nothing can run any more. So in such a run
+//! whatever the server owes must be there in the very millisecond in which it fell due.
+
+use std::collections::HashMap;
+
+use crate::history::{History, Sent, What};
+use crate::judge::{Violation, same};
+use crate::scenario::Scenario;
+
+/// How long the server may take beyond its drain deadline, in milliseconds: the clock may jump, and accepting may pause.
+const END_MS_MAX: u64 = 1_000;
+
+/// The same if the clock jumps.
+const END_JUMPED_MS_MAX: u64 = 30_000;
+
+/// The longest that one line makes the server say to one client, in bytes: a list of peers, or a message and its report.
+const SAID_BYTES_MAX: usize = 1_500;
+
+/// What happened beside the clients.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// When the operator first asked the server to stop: as a stamp, and in milliseconds.
+    pub stopping: Option<(u64, u64)>,
+    /// When its process ended, in milliseconds.
+    pub over_ms: Option<u64>,
+    /// The connections that it never accepted.
+    pub unserved: Vec<usize>,
+    /// When somebody waited for it while nothing at all was going on, in milliseconds.
+    pub waited_ms: Option<u64>,
+    /// When somebody first found nobody listening, in milliseconds.
+    pub found_closed_ms: Option<u64>,
+}
+
+/// Checks a history against the clock.
+///
+/// # Errors
+/// The first violation found.
+pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    check_end(scenario, around)?;
+    check_goodbyes(history, scenario, around)?;
+    if scenario.is_calm() {
+        check_broken(history, &around.unserved)?;
+        check_answers(history, around)?;
+        check_deliveries(history)?;
+        check_names(history, around)?;
+        check_slow(history, scenario)?;
+    }
+    Ok(())
+}
+
+/// The server ends when it is asked to, in time, and not before.
+fn check_end(scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    let Some((_, stopping)) = around.stopping else {
+        let deaf = |at| format!("at {at} ms the server accepts nobody any more, and nobody stopped it");
+        return around.found_closed_ms.map_or(Ok(()), |at| Err(Violation::new("G9", deaf(at), &[])));
+    };
+    let grace = if scenario.faults.clock_jump > 0 { END_JUMPED_MS_MAX } else { END_MS_MAX };
+    let latest = stopping + scenario.limits.drain_ms_max + grace;
+    if around.over_ms.is_some_and(|over| over <= latest) {
+        return Ok(());
+    }
+    let over = around.over_ms.map_or("never".to_owned(), |over| format!("at {over} ms"));
+    let what = format!("the server was asked to stop at {stopping} ms, and ended {over}, not by {latest} ms");
+    Err(Violation::new("G10", what, &[]))
+}
+
+/// Nobody is told a reason that is none.
+fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    let login_ms_max = scenario.limits.login_ms_max;
+    for (number, session) in history.sessions.iter().enumerate() {
+        for (place, item) in session.items.iter().enumerate() {
+            let What::Read(line) = &item.what else { continue };
+            let due = session.ms.saturating_add(login_ms_max);
+            let what = match line.as_str() {
+                "bye server shutting down" if around.stopping.is_none_or(|(stamp, _)| item.at < stamp) => {
+                    "nobody has asked the server to stop".to_owned()
+                }
+                "bye login timeout" if item.ms < due => {
+                    format!("at {} ms that is too early: it has until {due} ms", item.ms)
+                }
+                "bye login timeout" if item.ms > due && scenario.is_calm() => {
+                    format!("at {} ms that is too late: it had until {due} ms", item.ms)
+                }
+                _ => continue,
+            };
+            return Err(Violation::new("G9", format!("{line:?}: {what}"), &[(number, place)]));
+        }
+    }
+    Ok(())
+}
+
+/// No connection broke that its client did not break, but for those that had not been accepted when the server stopped.
+fn check_broken(history: &History, unserved: &[usize]) -> Result<(), Violation> {
+    for (number, session) in history.sessions.iter().enumerate() {
+        let broke = session.items.iter().position(|item| item.what == What::Broke);
+        let reset = session.items.iter().any(|item| item.what == What::Reset);
+        if let Some(broke) = broke
+            && !reset
+            && !unserved.contains(&number)
+        {
+            let what = "the server broke a connection whose client reads all it gets".to_owned();
+            return Err(Violation::new("G6", what, &[(number, broke)]));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever asked for something has got it before time passed.
+fn check_answers(history: &History, around: &Around) -> Result<(), Violation> {
+    let Some(at) = around.waited_ms else { return Ok(()) };
+    let what = format!("at {at} ms somebody waits for the server, and it does nothing until time passes");
+    // Somebody who had written something by then, and got nothing more at that moment.
+    let waiting = history.sessions.iter().enumerate().find_map(|(number, session)| {
+        let by_then = session.items.iter().rposition(|item| item.ms <= at)?;
+        let asked = matches!(session.items[by_then].what, What::Wrote(_) | What::Ended);
+        asked.then_some((number, by_then))
+    });
+    Err(Violation::new("G11", what, waiting.as_slice()))
+}
+
+/// A message has arrived before its sender is told of those whom it does not reach and time passes.
+fn check_deliveries(history: &History) -> Result<(), Violation> {
+    let mut reported: HashMap<&str, u64> = HashMap::new();
+    let items = || {
+        history.sessions.iter().enumerate().flat_map(|(number, session)| {
+            session.items.iter().enumerate().map(move |(place, item)| ((number, place), item))
+        })
+    };
+    for (_, item) in items() {
+        if let What::Read(line) = &item.what
+            && let Some((_, tag)) =
+                line.strip_prefix("error no-such-peer: ").and_then(|line| line.rsplit_once('~'))
+        {
+            reported.insert(tag, item.ms);
+        }
+    }
+    for (here, item) in items() {
+        if let What::Read(line) = &item.what
+            && let Some((_, text)) = line.strip_prefix("from ").and_then(|line| line.split_once(": m"))
+            && let Some(&then) = reported.get(text.split(' ').next().unwrap_or_default())
+            && item.ms > then
+        {
+            let what = format!(
+                "{line:?} came at {} ms, though its sender knew at {then} ms that it was on its way",
+                item.ms
+            );
+            return Err(Violation::new("G11", what, &[here]));
+        }
+    }
+    Ok(())
+}
+
+/// No name is taken that nobody can hold any more.
+fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
+    let mut claims: HashMap<String, Vec<(usize, u64)>> = HashMap::new();
+    for (number, session) in history.sessions.iter().enumerate() {
+        let over = session.items.iter().find(|item| {
+            matches!(
+                item.what,
+                What::Ended | What::Reset | What::Closed(_) | What::Broke | What::Wrote(Sent::Quit)
+            )
+        });
+        for item in &session.items {
+            if let What::Wrote(Sent::Name(name)) = &item.what {
+                claims.entry(same(name)).or_default().push((number, over.map_or(u64::MAX, |over| over.ms)));
+            }
+        }
+    }
+    for (number, session) in history.sessions.iter().enumerate() {
+        let mut asked = None;
+        for (place, item) in session.items.iter().enumerate() {
+            match &item.what {
+                What::Wrote(Sent::Name(name)) => asked = Some((item.ms, same(name))),
+                What::Read(line) if line.starts_with("error name-taken") => {
+                    let Some((at, name)) = asked.take() else { continue };
+                    let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= item.ms);
+                    let held = claims[&name].iter().any(|&(other, over)| other != number && over >= at);
+                    if !held && !stopping {
+                        let what = format!(
+                            "{name} was taken at {} ms, though nobody is left who could hold it",
+                            item.ms
+                        );
+                        return Err(Violation::new("G7", what, &[(number, place)]));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody is too slow for less than an outbox holds. What was said before this millisecond has been read.
+fn check_slow(history: &History, scenario: &Scenario) -> Result<(), Violation> {
+    let mut lines: HashMap<u64, usize> = HashMap::new();
+    for item in history.sessions.iter().flat_map(|session| &session.items) {
+        *lines.entry(item.ms).or_default() += usize::from(matches!(item.what, What::Wrote(_)));
+    }
+    for (number, session) in history.sessions.iter().enumerate() {
+        for (place, item) in session.items.iter().enumerate() {
+            let said = lines.get(&item.ms).copied().unwrap_or_default() * SAID_BYTES_MAX;
+            if item.what == What::Read("bye too slow".to_owned()) && said < scenario.outbox_bytes_max {
+                let what = format!(
+                    "it reads all it gets, and at {} ms it can have got {said} bytes at most",
+                    item.ms
+                );
+                return Err(Violation::new("G6", format!("\"bye too slow\": {what}"), &[(number, place)]));
+            }
+        }
+    }
+    Ok(())
+}
