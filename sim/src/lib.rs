@@ -12,6 +12,7 @@
 //! - [`swarm`]: a scenario from a seed;
 //! - [`shrink`]: a failing run, made small;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
+//! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find;
 //! - [`core`]: the pure core, exhaustively.
 //!
@@ -26,6 +27,7 @@ pub mod history;
 pub mod judge;
 pub mod marks;
 pub mod net;
+pub mod page;
 pub mod report;
 pub mod scenario;
 pub mod seam;
