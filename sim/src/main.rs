@@ -1,5 +1,6 @@
 //! The command `seriatim-sim`: explore, replay, shrink.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::engine::{Outcome, fold_digest};
 use seriatim_sim::marks::{Marks, WANTED};
+use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
 use seriatim_sim::shrink::{Failing, shrink};
 use seriatim_sim::swarm;
@@ -43,6 +45,9 @@ enum Command {
         /// Prints the broker's events and effects, too.
         #[arg(long)]
         trace: bool,
+        /// Draws it, too, on a page for a browser.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Makes a failing run as small as it can be, and records it.
     Shrink {
@@ -51,6 +56,9 @@ enum Command {
         /// Where to record it.
         #[arg(long, default_value = "failing.json")]
         to: PathBuf,
+        /// Where to draw it, on a page for a browser [default: beside the record, with the extension .html].
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Plants each bug of sim/bugs in a copy of the sources, and looks whether it is found.
     Bugs {
@@ -72,8 +80,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Explore { from, seeds, minutes } => explore(from, seeds, minutes),
-        Command::Replay { run, trace } => replay(&run, trace),
-        Command::Shrink { run, to } => shrink_to(&run, &to),
+        Command::Replay { run, trace, html } => replay(&run, trace, html.as_deref()),
+        Command::Shrink { run, to, html } => {
+            shrink_to(&run, &to, &html.unwrap_or_else(|| to.with_extension("html")))
+        }
         Command::Bugs { filter, seeds } => find_bugs(&filter, seeds),
         Command::Digest { seeds } => {
             let record = Record { digest: true, trace: false };
@@ -145,14 +155,26 @@ fn find(run: &str, record: Record) -> Result<(Failing, Outcome), String> {
     Ok((Failing { scenario, picks: outcome.picks(), rule }, outcome))
 }
 
-fn replay(run: &str, trace: bool) -> Result<ExitCode, String> {
+/// Draws a run on a page.
+fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
+    let outcome = failing.run(Record { digest: false, trace: true });
+    fs::write(html, page_of(run, failing, &outcome))
+        .map_err(|error| format!("cannot write {}: {error}", html.display()))?;
+    println!("look at it in a browser: {}", html.display());
+    Ok(())
+}
+
+fn replay(run: &str, trace: bool, html: Option<&Path>) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, Record { digest: false, trace })?;
     print!("{}", story(&outcome));
     println!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
+    if let Some(html) = html {
+        draw(run, &failing, html)?;
+    }
     Ok(if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn shrink_to(run: &str, to: &Path) -> Result<ExitCode, String> {
+fn shrink_to(run: &str, to: &Path, html: &Path) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, Record::default())?;
     if outcome.violation.is_none() {
         return Err(format!("{run} breaks no rule, there is nothing to shrink"));
@@ -169,6 +191,8 @@ fn shrink_to(run: &str, to: &Path) -> Result<ExitCode, String> {
         small.specials()
     );
     println!("recorded; see it again: seriatim-sim replay {}", to.display());
+    draw(&to.display().to_string(), &small, html)?;
+    println!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(ExitCode::FAILURE)
 }
 
