@@ -111,10 +111,11 @@ fn reads(session: &SessionHistory, text: &str) -> bool {
     session.items.iter().any(says)
 }
 
-/// Whether a session had asked for its name before this row, and the broker ended it only after.
+/// Whether the broker had welcomed a session before this row, and ended it only after.
 fn holds(passed: &Passed, row: usize) -> bool {
+    let welcome = passed.sent.iter().find(|(_, line)| line.starts_with("welcome "));
     let ended = passed.gone.iter().chain(&passed.closing).min();
-    passed.requested.first().is_some_and(|(asked, _)| *asked < row) && ended.is_none_or(|&ended| ended > row)
+    welcome.is_some_and(|(welcome, _)| *welcome < row) && ended.is_none_or(|&ended| ended > row)
 }
 
 /// Draws arrows from what went into a connection to what came out at its other end. Returns what went in and never came out.

@@ -268,11 +268,19 @@
     $("shown").textContent = focus ? list.length + " of " + rows.length + " rows" : "";
   }
 
+  /** Whether the broker never hears of what a client did: 0 if it does, 1 if so, 2 if it surely should have. */
+  function unheard(index) {
+    const { kind, lane, witness } = rows[index];
+    if (lane === null || !/wrote|ended|reset/.test(kind) || outOf[index].length > 0) return 0;
+    const open = !rows.some((row) => row.lane === lane && /closed|broke|reset/.test(row.kind));
+    return run.violation && (witness || (open && involved.has(lane))) ? 2 : 1;
+  }
+
   /** The words beside a dot. */
   function textOf(index, at, max) {
     const row = rows[index], [verb, line, rest] = words(row, index, max);
     const bereft = row.state ? row.state.bereft.map((conn) => label(conn - 1)) : [];
-    const loss = bereft.length ? "; " + bereft.join(", ") + " loses its name!" : "";
+    const loss = bereft.length ? "; " + bereft.join(", ") + " loses its name!" : unheard(index) === 2 ? ", and nobody hears it" : "";
     return { verb, line, rest, loss, width: advance(verb + " " + line + rest + loss), left: onTheLeft(row, at) };
   }
 
@@ -305,7 +313,7 @@
       head.style.left = (lane === -1 ? brokerX : xs[lane]) + "px";
       head.style.width = Math.min(200, Math.max(62, pitch - 4)) + "px";
       if (lane === -1) {
-        head.append(html("b", "", "broker"), html("small", "", "one at a time"));
+        head.append(html("b", "", "broker"), html("small", "", pitch < 130 ? "in order" : "one event at a time"));
         return head;
       }
       const { name, client } = lanes[lane];
@@ -390,6 +398,7 @@
     }
     for (const index of list) {
       const row = rows[index];
+      drawUnheard(picture, index);
       for (const lane of row.state ? row.state.bereft.map((conn) => conn - 1) : []) {
         if (xs[lane] === undefined) continue;
         const x = xs[lane], y = ys[index];
@@ -400,6 +409,15 @@
         picture.append(svg("line", "tie", { x1: brokerX, x2: xs[row.about], y1: ys[index], y2: ys[index] }));
       }
     }
+  }
+
+  /** Something that a client did and the broker never heard of. */
+  function drawUnheard(picture, index) {
+    const how = unheard(index);
+    if (how === 0) return;
+    const x = xs[rows[index].lane], y = ys[index], cls = "stub" + (how === 2 ? " hot" : "");
+    const end = x + Math.sign(brokerX - x) * (how === 2 ? Math.abs(brokerX - x) * 0.6 : 30), size = how === 2 ? 6 : 3.5;
+    picture.append(svg("path", cls, { d: `M${x} ${y} H${end} m${-size} ${-size} l${2 * size} ${2 * size} m0 ${-2 * size} l${-2 * size} ${2 * size}` }));
   }
 
   /** Something that was to be sent, or should have been, and never arrived. */
@@ -720,7 +738,7 @@
       draw();
     }
     const step = /[#&]step=(\d+)/.exec(location.hash);
-    const index = step ? Math.min(rows.length, Math.max(1, Number(step[1]))) - 1 : proofs[proofs.length - 1] ?? 0;
+    const index = step ? Math.min(rows.length, Math.max(1, Number(step[1]))) - 1 : proofs[proofs.length - 1] ?? (run.violation ? rows.length - 1 : 0);
     go(rows.length ? index : -1, true);
   }
 

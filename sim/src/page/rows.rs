@@ -13,6 +13,9 @@ use crate::scenario::{Op, Scenario};
 use crate::shrink::Failing;
 use crate::world::Step;
 
+/// How long to look for the clients that made the sessions.
+const TRIES: usize = 10_000;
+
 /// A run as the page tells it.
 pub(super) struct Story {
     /// One for each session, in the order of their numbers.
@@ -331,20 +334,59 @@ fn clients(scenario: &Scenario, history: &History) -> Vec<Option<usize>> {
         .iter()
         .map(|script| script.ops.split(|op| *op == Op::Connect).skip(1).collect())
         .collect();
-    // Which of its connections each client comes to next, and when the one before was over.
-    let mut next = vec![(0, 0); parts.len()];
-    let client_of = |session: &SessionHistory| {
-        let began = session.items.first()?.at;
-        let (client, part) = (0..parts.len()).find_map(|client| {
-            let (from, free) = next[client];
-            let fits = |part: &usize| may_write(parts[client][*part], session);
-            Some((client, (from..parts[client].len()).find(fits).filter(|_| free <= began)?))
-        })?;
+    let mut search = Search { parts, sessions: &history.sessions, tries: 0, found: Vec::new() };
+    let next = vec![(0, 0); search.parts.len()];
+    search.assign(next);
+    search.found.resize(history.sessions.len(), None);
+    search.found
+}
+
+/// The search for clients that can have made these sessions.
+struct Search<'a> {
+    /// What each client does over each of its connections.
+    parts: Vec<Vec<&'a [Op]>>,
+    sessions: &'a [SessionHistory],
+    /// How many have been tried: it is no matter of life and death.
+    tries: usize,
+    found: Vec<Option<usize>>,
+}
+
+impl Search<'_> {
+    /// Finds a client for the next session, and for all behind it. `next` is, for each client, the connection that it comes to
+    /// next, and when the one before was over.
+    fn assign(&mut self, next: Vec<(usize, u64)>) -> bool {
+        let Some(session) = self.sessions.get(self.found.len()) else { return true };
+        let Some(first) = session.items.first() else {
+            // It did and saw nothing, so it may be anybody's.
+            self.found.push(None);
+            let assigned = self.assign(next);
+            if !assigned {
+                self.found.pop();
+            }
+            return assigned;
+        };
         let reset = session.items.iter().find(|item| item.what == What::Reset);
-        next[client] = (part + 1, reset.or(session.items.last()).map_or(0, |item| item.at));
-        Some(client)
-    };
-    history.sessions.iter().map(client_of).collect()
+        let over = reset.or(session.items.last()).map_or(0, |item| item.at);
+        for client in 0..next.len() {
+            for part in next[client].0..self.parts[client].len() {
+                if next[client].1 > first.at || !may_write(self.parts[client][part], session) {
+                    continue;
+                }
+                self.tries += 1;
+                if self.tries > TRIES {
+                    return false;
+                }
+                let mut next = next.clone();
+                next[client] = (part + 1, over);
+                self.found.push(Some(client));
+                if self.assign(next) {
+                    return true;
+                }
+                self.found.pop();
+            }
+        }
+        false
+    }
 }
 
 /// Whether a client that does this may have written what this session wrote.
