@@ -237,7 +237,7 @@ impl<P: Place> Player<P> {
 }
 
 /// The bytes of a line, without its newline.
-fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
+pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
     match sent {
         Sent::Name(name) => name.clone().into_bytes(),
         Sent::Say { number, to, text } => {

@@ -14,6 +14,7 @@
 //! - [`explore`](mod@explore): many of them, on all cores;
 //! - [`shrink`]: a failing run, made small;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
+//! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find;
 //! - [`core`]: the pure core, exhaustively.
 //!
@@ -29,6 +30,7 @@ pub mod history;
 pub mod judge;
 pub mod marks;
 pub mod net;
+pub mod page;
 pub mod report;
 pub mod scenario;
 pub mod seam;

@@ -1,5 +1,6 @@
 //! The command `seriatim-sim`: explore, replay, shrink.
 
+use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use seriatim_sim::engine::volume::run;
 use seriatim_sim::engine::{Outcome, fold_digest};
 use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, run_seed};
 use seriatim_sim::marks::WANTED;
+use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
 use seriatim_sim::shrink::{Failing, fails_somehow, shrink};
 use seriatim_sim::swarm::{self, Profile};
@@ -63,6 +65,9 @@ enum Command {
         /// Prints the broker's events and effects, too.
         #[arg(long)]
         trace: bool,
+        /// Draws it, too, on a page for a browser.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Makes a failing run as small as it can be, and records it.
     Shrink {
@@ -74,6 +79,9 @@ enum Command {
         /// Where to record it.
         #[arg(long, default_value = "failing.json")]
         to: PathBuf,
+        /// Where to draw it, on a page for a browser [default: beside the record, with the extension .html].
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Plants each bug of sim/bugs in a copy of the sources, and looks whether it is found.
     Bugs {
@@ -100,8 +108,10 @@ fn main() -> ExitCode {
             let threads = threads.unwrap_or(cores);
             look(Plan { engine, profile, from, seeds, time, threads }, &to)
         }
-        Command::Replay { run, profile, trace } => replay(&run, profile, trace),
-        Command::Shrink { run, profile, to } => shrink_run(&run, profile, &to),
+        Command::Replay { run, profile, trace, html } => replay(&run, profile, trace, html.as_deref()),
+        Command::Shrink { run, profile, to, html } => {
+            shrink_run(&run, profile, &to, &html.unwrap_or_else(|| to.with_extension("html")))
+        }
         Command::Bugs { filter, seeds } => find_bugs(&filter, seeds),
         Command::Digest { seeds } => {
             let record = Record { digest: true, trace: false };
@@ -180,11 +190,11 @@ fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
         println!("see it: seriatim-sim replay {seed} --profile {profile}");
         let outcome = run_seed(plan.profile, *seed, Record::default());
         let failing = Failing::new(plan.profile.scenario(*seed), &outcome);
-        return shrink_to(failing, to);
+        return shrink_to(failing, to, &to.with_extension("html"));
     }
     println!("see it: seriatim-sim explore --engine {engine} --profile {profile} --from {seed} --seeds 1");
     match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
-        Some(failing) => shrink_to(failing, to),
+        Some(failing) => shrink_to(failing, to, &to.with_extension("html")),
         None => {
             println!("no schedule of the volume engine breaks that rule, so it cannot be shrunk");
             Ok(())
@@ -209,24 +219,36 @@ fn find(run: &str, profile: Profile, record: Record) -> Result<(Failing, Outcome
     Ok((Failing::new(scenario, &outcome), outcome))
 }
 
-fn replay(run: &str, profile: Profile, trace: bool) -> Result<ExitCode, String> {
+/// Draws a run on a page.
+fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
+    let outcome = failing.run(Record { digest: false, trace: true });
+    fs::write(html, page_of(run, failing, &outcome))
+        .map_err(|error| format!("cannot write {}: {error}", html.display()))?;
+    println!("look at it in a browser: {}", html.display());
+    Ok(())
+}
+
+fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, profile, Record { digest: false, trace })?;
     print!("{}", story(&outcome));
     println!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
+    if let Some(html) = html {
+        draw(run, &failing, html)?;
+    }
     Ok(if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn shrink_run(run: &str, profile: Profile, to: &Path) -> Result<ExitCode, String> {
+fn shrink_run(run: &str, profile: Profile, to: &Path, html: &Path) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, profile, Record::default())?;
     if outcome.violation.is_none() {
         return Err(format!("{run} breaks no rule, there is nothing to shrink"));
     }
-    shrink_to(failing, to)?;
+    shrink_to(failing, to, html)?;
     Ok(ExitCode::FAILURE)
 }
 
 /// Makes a failing run small, shows it, and records it.
-fn shrink_to(failing: Failing, to: &Path) -> Result<(), String> {
+fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     let before = (failing.ops(), failing.specials());
     let small = shrink(failing);
     save(&small, to)?;
@@ -239,6 +261,8 @@ fn shrink_to(failing: Failing, to: &Path) -> Result<(), String> {
         small.specials()
     );
     println!("recorded; see it again: seriatim-sim replay {}", to.display());
+    draw(&to.display().to_string(), &small, html)?;
+    println!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(())
 }
 

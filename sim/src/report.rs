@@ -12,7 +12,7 @@ use crate::scenario::Scenario;
 use crate::shrink::Failing;
 
 /// The format of [`Recorded`]: what is written in another one cannot be read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A failing run as a file keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,10 +28,15 @@ struct Recorded {
 /// # Errors
 /// One line that names the file and what is wrong with it.
 pub fn save(failing: &Failing, path: &Path) -> Result<(), String> {
+    fs::write(path, to_text(failing) + "\n")
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// What a file keeps of a failing run: JSON, in one line.
+pub fn to_text(failing: &Failing) -> String {
     let Failing { scenario, picks, rule } = failing.clone();
-    let recorded = Recorded { version: VERSION, rule, scenario, picks };
-    let text = serde_json::to_string(&recorded).map_err(|error| error.to_string())?;
-    fs::write(path, text + "\n").map_err(|error| format!("cannot write {}: {error}", path.display()))
+    // Plain data can always be written.
+    serde_json::to_string(&Recorded { version: VERSION, rule, scenario, picks }).unwrap_or_default()
 }
 
 /// Reads a failing run from a file.
@@ -39,19 +44,26 @@ pub fn save(failing: &Failing, path: &Path) -> Result<(), String> {
 /// # Errors
 /// One line that names the file and what is wrong with it.
 pub fn load(path: &Path) -> Result<Failing, String> {
+    let name = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    parse(&text).map_err(|error| format!("{name} {error}"))
+}
+
+/// Reads a failing run from what a file keeps of it.
+///
+/// # Errors
+/// What is wrong with it, to be read behind what it is called.
+pub fn parse(text: &str) -> Result<Failing, String> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
     }
-    let name = path.display();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let version: Version =
-        serde_json::from_str(&text).map_err(|error| format!("{name} is not a recorded run: {error}"))?;
-    if version.version != VERSION {
-        return Err(format!("{name} is of version {}, this program reads {VERSION}", version.version));
+    let strange = |error| format!("is not a recorded run: {error}");
+    let Version { version } = serde_json::from_str(text).map_err(strange)?;
+    if version != VERSION {
+        return Err(format!("is of version {version}, this program reads {VERSION}"));
     }
-    let Recorded { rule, scenario, picks, .. } =
-        serde_json::from_str(&text).map_err(|error| format!("{name} is not a recorded run: {error}"))?;
+    let Recorded { rule, scenario, picks, .. } = serde_json::from_str(text).map_err(strange)?;
     Ok(Failing { scenario, picks, rule })
 }
 

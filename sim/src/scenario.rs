@@ -5,6 +5,7 @@ use seriatim::Limits;
 
 /// Everything that a run depends on, but for the choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Scenario {
     /// What the broker allows.
     pub limits: Limits,

@@ -225,7 +225,7 @@ fn two_sessions_of_one_name() {
         let at = it.sessions[session].items[pong].at;
         let what = [What::Wrote(Sent::Name("Bob".into())), What::Read("welcome Bob".into()), What::Broke];
         let items = what.into_iter().map(|what| Item { at, ms: 0, what }).collect();
-        it.sessions.push(SessionHistory { items });
+        it.sessions.push(SessionHistory { ms: 0, items });
     });
 }
 
