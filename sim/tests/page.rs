@@ -45,7 +45,7 @@ fn place(history: &History, line: &str) -> (usize, usize) {
 /// bob never sees al's second message.
 fn lost() -> (Failing, Outcome) {
     failing("G5", |history| {
-        let (session, item) = place(history, "from al: m0.2 xxx");
+        let (session, item) = place(history, "from al: m0.2 x:x");
         history.sessions[session].items.remove(item);
     })
 }
@@ -84,7 +84,7 @@ fn the_page_names_the_rule_and_its_proof() {
     assert_eq!(rows.len(), items + outcome.trace.len());
     let witnesses = rows.iter().filter(|row| !row["witness"].is_null()).count();
     assert_eq!(witnesses, violation.witness.len());
-    let wrote = row(&data, "wrote", "bob, ~0.2: m0.2 xxx");
+    let wrote = row(&data, "wrote", "bob, ~0.2: m0.2 x:x");
     assert_eq!(rows[wrote]["witness"], 1);
     assert_eq!(data["lanes"][0]["name"], "al");
     assert_eq!([&data["lanes"][0]["client"], &data["lanes"][1]["client"]], [0, 1]);
@@ -94,26 +94,26 @@ fn the_page_names_the_rule_and_its_proof() {
 fn arrows_follow_a_message_and_a_lost_one_ends_nowhere() {
     let (failing, outcome) = lost();
     let data = data(&page(&failing, &outcome));
-    let line = "bob, ~0.1: m0.1 xxx";
+    let line = "bob, ~0.1: m0.1 x:x";
     let [wrote, handled, read] =
-        [row(&data, "wrote", line), row(&data, "requested", line), row(&data, "read", "from al: m0.1 xxx")];
+        [row(&data, "wrote", line), row(&data, "requested", line), row(&data, "read", "from al: m0.1 x:x")];
     assert!(leads(&data, wrote, handled) && leads(&data, handled, read));
-    let handled = row(&data, "requested", "bob, ~0.2: m0.2 xxx");
+    let handled = row(&data, "requested", "bob, ~0.2: m0.2 x:x");
     let unread = data["unread"].as_array().unwrap();
     assert_eq!(unread.len(), 1);
     assert_eq!((&unread[0]["from"], &unread[0]["lane"]), (&handled.into(), &1.into()));
-    assert_eq!(unread[0]["line"], "from al: m0.2 xxx");
+    assert_eq!(unread[0]["line"], "from al: m0.2 x:x");
 }
 
 #[test]
 fn a_message_that_the_broker_never_sent_is_missed_where_it_should_have_been() {
     let (failing, mut outcome) = lost();
     for step in &mut outcome.trace {
-        let lost = |effect: &seriatim::Effect| format!("{effect:?}").contains("\"m0.2 xxx\"");
+        let lost = |effect: &seriatim::Effect| format!("{effect:?}").contains("\"m0.2 x:x\"");
         step.effects.retain(|effect| !lost(effect));
     }
     let data = data(&page(&failing, &outcome));
-    let handled = row(&data, "requested", "bob, ~0.2: m0.2 xxx");
+    let handled = row(&data, "requested", "bob, ~0.2: m0.2 x:x");
     let missing = data["missing"].as_array().unwrap();
     assert_eq!(missing.len(), 1, "{missing:?}");
     assert_eq!((&missing[0]["from"], &missing[0]["lane"]), (&handled.into(), &1.into()));
@@ -151,7 +151,7 @@ fn the_page_is_complete_in_itself() {
 fn hostile_text_stays_in_the_data() {
     let hostile = "from al: </script><script>alert(1)</script> <!-- \"'`${} /*script*/ \u{1}\u{7f}\u{85}\u{2028}\u{202e}\\";
     let (failing, outcome) = failing("G6", |history| {
-        let (session, item) = place(history, "from al: m0.1 xxx");
+        let (session, item) = place(history, "from al: m0.1 x:x");
         history.sessions[session].items[item].what = What::Read(hostile.to_owned());
     });
     let page = page(&failing, &outcome);
