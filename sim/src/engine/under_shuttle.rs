@@ -1,6 +1,6 @@
 //! The engine that cross-checks: the tasks are shuttle's, and one of its schedulers says which of them runs.
 //!
-//! Shuttle knows no time. So the main task of each execution is the clock, and [`ClockLast`] lets a scheduler pick it only
+//! Shuttle knows no time. So the main task of each execution is the clock, and `ClockLast` lets a scheduler pick it only
 //! when nothing else can run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
