@@ -21,6 +21,8 @@ pub struct Choice {
     pub picked: u32,
     /// Out of how many.
     pub of: u32,
+    /// Which task runs next: a special one is a preemption, not a fault.
+    pub task: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,11 @@ impl Choices {
         Choices::from(Source::Random(Rng::with_seed(seed)))
     }
 
+    /// How a seed decides: every second one at random, the others by priorities.
+    pub fn of_seed(seed: u64) -> Choices {
+        if seed.is_multiple_of(2) { Choices::random(seed) } else { Choices::pct(seed, 3, 1_000) }
+    }
+
     /// Tasks by priority, which changes at `depth` of about `steps` steps.
     pub fn pct(seed: u64, depth: usize, steps: u64) -> Choices {
         let mut rng = Rng::with_seed(seed);
@@ -79,7 +86,7 @@ impl Choices {
             Source::Pct(pct) => pct.task(tasks),
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
-        self.take(picked, count)
+        self.take(picked, count, true)
     }
 
     /// One of `count` possibilities.
@@ -91,7 +98,7 @@ impl Choices {
             Source::Random(rng) | Source::Pct(Pct { rng, .. }) => rng.usize(0..count),
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
-        self.take(picked, count)
+        self.take(picked, count, false)
     }
 
     /// Whether something happens that does in `permille` of 1000 cases. What cannot happen is no decision.
@@ -103,7 +110,7 @@ impl Choices {
             Source::Random(rng) | Source::Pct(Pct { rng, .. }) => usize::from(rng.u32(0..1000) < permille),
             Source::Replay(picks) => replayed(picks, self.taken.len(), 2),
         };
-        self.take(picked, 2) == 1
+        self.take(picked, 2, false) == 1
     }
 
     /// The decisions as a list that can be replayed, without the ordinary ones at its end.
@@ -112,9 +119,9 @@ impl Choices {
         self.taken[..end].iter().map(|choice| choice.picked).collect()
     }
 
-    fn take(&mut self, picked: usize, of: usize) -> usize {
+    fn take(&mut self, picked: usize, of: usize, task: bool) -> usize {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.taken.push(Choice { picked: number(picked), of: number(of) });
+        self.taken.push(Choice { picked: number(picked), of: number(of), task });
         picked
     }
 }

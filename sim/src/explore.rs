@@ -78,10 +78,9 @@ pub struct Failed {
     pub violation: Violation,
 }
 
-/// How a seed is run on the volume engine: every second one at random, the others by priorities.
+/// How a seed is run on the volume engine.
 pub fn run_seed(profile: Profile, seed: u64, record: Record) -> Outcome {
-    let choices = if seed.is_multiple_of(2) { Choices::random(seed) } else { Choices::pct(seed, 3, 1_000) };
-    volume::run(&profile.scenario(seed), choices, record)
+    volume::run(&profile.scenario(seed), Choices::of_seed(seed), record)
 }
 
 /// Runs seeds until one fails, all are done, the time is over, or `stop` is set. `watch` is told now and then what was seen

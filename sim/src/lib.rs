@@ -12,7 +12,7 @@
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed;
 //! - [`explore`](mod@explore): many of them, on all cores;
-//! - [`shrink`]: a failing run, made small;
+//! - [`shrink`]: a failing run, made small: `simpler` scenarios, simpler schedules;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find;
@@ -35,6 +35,7 @@ pub mod report;
 pub mod scenario;
 pub mod seam;
 pub mod shrink;
+mod simpler;
 pub mod swarm;
 pub mod timing;
 pub mod world;

@@ -18,7 +18,7 @@ use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, run_seed};
 use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
-use seriatim_sim::shrink::{Failing, fails_somehow, shrink};
+use seriatim_sim::shrink::{Failing, Shrunk, fails_somehow, shrink};
 use seriatim_sim::swarm::{self, Profile};
 use seriatim_sim::world::Record;
 
@@ -250,16 +250,21 @@ fn shrink_run(run: &str, profile: Profile, to: &Path, html: &Path) -> Result<Exi
 /// Makes a failing run small, shows it, and records it.
 fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     let before = (failing.ops(), failing.specials());
-    let small = shrink(failing);
+    let Shrunk { failing: small, minimal } = shrink(failing);
     save(&small, to)?;
-    print!("{}", story(&small.run(Record { trace: true, digest: false })));
+    let outcome = small.run(Record { trace: true, digest: false });
+    print!("{}", story(&outcome));
     println!(
-        "from {} things that clients do to {}, from {} special decisions to {}",
+        "from {} things that clients do to {}, from {} special decisions to {}, {} of them preemptions",
         before.0,
         small.ops(),
         before.1,
-        small.specials()
+        small.specials(),
+        outcome.preemptions()
     );
+    if !minimal {
+        println!("it might be smaller still: the effort for that was spent");
+    }
     println!("recorded; see it again: seriatim-sim replay {}", to.display());
     draw(&to.display().to_string(), &small, html)?;
     println!("a test that fails as long as this does:\n\n{}", regression_test(&small));

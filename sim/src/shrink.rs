@@ -1,14 +1,24 @@
 //! Makes a failing run small: first what the clients do, then what is special about the schedule, until taking away any
 //! one thing makes it pass.
 
-use crate::choice::Choices;
+use crate::choice::{Choices, Search};
 use crate::engine::Outcome;
 use crate::engine::volume::run;
-use crate::scenario::{Faults, Scenario};
+use crate::scenario::Scenario;
+use crate::simpler::simpler;
 use crate::world::Record;
 
 /// How many random schedules a smaller scenario gets to fail in, if the old schedule does not fit it.
 const TRIES: u64 = 300;
+
+/// How many tasks may be polled in all: about half a minute. What is not small by then stays as it is.
+const STEPS_MAX: u64 = 20_000_000;
+
+/// How many decisions that are not ordinary the search for a simpler schedule allows.
+const DELAYS_MAX: u32 = 3;
+
+/// How many tasks that search may poll.
+const SEARCH_STEPS_MAX: u64 = 4_000_000;
 
 /// A scenario, and the decisions that make it fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,125 +54,134 @@ impl Failing {
     }
 }
 
+/// What shrinking came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shrunk {
+    /// The smallest failing run that was found.
+    pub failing: Failing,
+    /// Leaving out any one thing more makes it pass, as far as was tried; otherwise the effort was spent before.
+    pub minimal: bool,
+}
+
 /// The smallest failing run that can be found by leaving things out.
-pub fn shrink(failing: Failing) -> Failing {
-    let mut smallest = failing;
+pub fn shrink(failing: Failing) -> Shrunk {
+    let mut shrinker = Shrinker { smallest: failing, steps: 0 };
     loop {
-        let before = (smallest.ops(), smallest.picks.len(), smallest.specials());
-        smallest = shrink_scenario(smallest);
-        smallest = shrink_schedule(smallest);
-        if before == (smallest.ops(), smallest.picks.len(), smallest.specials()) {
-            return smallest;
+        let before = shrinker.smallest.clone();
+        shrinker.shrink_scenario();
+        shrinker.shrink_schedule();
+        if shrinker.smallest == before || shrinker.spent() {
+            break;
         }
     }
-}
-
-/// Leaves out clients, what they do, and faults, one after another.
-fn shrink_scenario(mut smallest: Failing) -> Failing {
-    let mut position = 0;
-    loop {
-        let Some(candidate) = smaller_scenario(&smallest.scenario, position) else { return smallest };
-        match candidate.and_then(|scenario| fails(&scenario, &smallest)) {
-            // The next thing to leave out has moved to the same position.
-            Some(failing) => smallest = failing,
-            None => position += 1,
-        }
-    }
-}
-
-/// The scenario without the thing at a position: `None` behind the last position, `Some(None)` if there is nothing to leave
-/// out.
-fn smaller_scenario(scenario: &Scenario, position: usize) -> Option<Option<Scenario>> {
-    let mut smaller = scenario.clone();
-    let clients = scenario.clients.len();
-    let faults = scenario.faults.without_one();
-    if position < clients {
-        smaller.clients.remove(position);
-        return Some(Some(smaller));
-    }
-    let mut rest = position - clients;
-    for client in &mut smaller.clients {
-        if rest < client.ops.len() {
-            client.ops.remove(rest);
-            return Some(Some(smaller));
-        }
-        rest -= client.ops.len();
-    }
-    if rest < faults.len() {
-        smaller.faults = faults[rest].clone();
-        return Some((smaller.faults != scenario.faults).then_some(smaller));
-    }
-    match (rest - faults.len(), &mut smaller.stop) {
-        (0, stop) => *stop = None,
-        (1, Some(stop)) => stop.again_after_ms = None,
-        (2, _) => smaller.listeners = 1,
-        (1, None) => {}
-        _ => return None,
-    }
-    Some((smaller != *scenario).then_some(smaller))
-}
-
-/// How the scenario fails in the same way, if it does in some schedule.
-fn fails(scenario: &Scenario, like: &Failing) -> Option<Failing> {
-    fails_with(scenario, Choices::replay(like.picks.clone()), &like.rule)
-        .or_else(|| fails_somehow(scenario, &like.rule))
+    let minimal = !shrinker.spent();
+    shrinker.find_simple_schedule();
+    Shrunk { failing: shrinker.smallest, minimal }
 }
 
 /// How the scenario breaks this rule, if it does in one of many random schedules.
 pub fn fails_somehow(scenario: &Scenario, rule: &str) -> Option<Failing> {
-    (0..TRIES).find_map(|seed| fails_with(scenario, Choices::random(seed), rule))
+    let failing = Failing { scenario: scenario.clone(), picks: Vec::new(), rule: rule.to_owned() };
+    Shrinker { smallest: failing, steps: 0 }.fails_somehow(scenario)
 }
 
-fn fails_with(scenario: &Scenario, choices: Choices, rule: &str) -> Option<Failing> {
-    let outcome = run(scenario, choices, Record::default());
-    let failing = Failing::new(scenario.clone(), &outcome);
-    (failing.rule == rule).then_some(failing)
+struct Shrinker {
+    smallest: Failing,
+    /// How many tasks have been polled: what all of it costs, the same on every machine.
+    steps: u64,
 }
 
-/// Makes decisions ordinary, in ever smaller blocks (delta debugging: Zeller and Hildebrandt, 2002).
-fn shrink_schedule(mut smallest: Failing) -> Failing {
-    let mut block = smallest.picks.len().max(1);
-    loop {
-        let mut start = 0;
-        while start < smallest.picks.len() {
-            let end = (start + block).min(smallest.picks.len());
-            if smallest.picks[start..end].iter().any(|&pick| pick != 0) {
-                let mut picks = smallest.picks.clone();
-                picks[start..end].fill(0);
-                let candidate = Failing { picks, ..smallest.clone() };
-                let outcome = candidate.run(Record::default());
-                if outcome.violation.as_ref().is_some_and(|violation| violation.rule == smallest.rule) {
-                    // Ordinary decisions at the end need not be written down.
-                    smallest.picks = outcome.picks();
-                    let used = smallest.picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
-                    smallest.picks.truncate(used);
+impl Shrinker {
+    fn spent(&self) -> bool {
+        self.steps >= STEPS_MAX
+    }
+
+    /// Leaves out clients, what they do, faults and limits, large parts first, and makes simpler what is left.
+    fn shrink_scenario(&mut self) {
+        let mut position = 0;
+        while !self.spent() {
+            let Some(scenario) = simpler(&self.smallest.scenario, position) else { return };
+            match self.fails(&scenario) {
+                // The next thing to leave out has moved to the same position.
+                Some(failing) => self.smallest = failing,
+                None => position += 1,
+            }
+        }
+    }
+
+    /// How the scenario fails in the same way, if it does in some schedule.
+    fn fails(&mut self, scenario: &Scenario) -> Option<Failing> {
+        let picks = self.smallest.picks.clone();
+        self.fails_with(scenario, Choices::replay(picks)).or_else(|| self.fails_somehow(scenario))
+    }
+
+    fn fails_somehow(&mut self, scenario: &Scenario) -> Option<Failing> {
+        (0..TRIES).find_map(|seed| {
+            if self.spent() { None } else { self.fails_with(scenario, Choices::of_seed(seed)) }
+        })
+    }
+
+    fn fails_with(&mut self, scenario: &Scenario, choices: Choices) -> Option<Failing> {
+        let outcome = run(scenario, choices, Record::default());
+        self.steps += outcome.steps;
+        let failing = Failing::new(scenario.clone(), &outcome);
+        (failing.rule == self.smallest.rule).then_some(failing)
+    }
+
+    /// Makes decisions ordinary, in ever smaller blocks (delta debugging: Zeller and Hildebrandt, 2002).
+    fn shrink_schedule(&mut self) {
+        let mut block = self.smallest.picks.len().max(1);
+        loop {
+            let mut start = 0;
+            while start < self.smallest.picks.len() && !self.spent() {
+                let end = (start + block).min(self.smallest.picks.len());
+                self.make_ordinary(start, end);
+                start = end;
+            }
+            if block == 1 || self.spent() {
+                return;
+            }
+            block = block.div_ceil(2);
+        }
+    }
+
+    fn make_ordinary(&mut self, start: usize, end: usize) {
+        let mut picks = self.smallest.picks.clone();
+        if picks[start..end].iter().all(|&pick| pick == 0) {
+            return;
+        }
+        picks[start..end].fill(0);
+        let scenario = self.smallest.scenario.clone();
+        if let Some(failing) = self.fails_with(&scenario, Choices::replay(picks)) {
+            self.smallest = failing;
+            // Ordinary decisions at the end need not be written down.
+            let used = self.smallest.picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1);
+            self.smallest.picks.truncate(used);
+        }
+    }
+
+    /// Tries all schedules with fewer special decisions, as far as they can be counted: what was left may be the least
+    /// that this schedule needs, and yet more than another one does.
+    fn find_simple_schedule(&mut self) {
+        let scenario = self.smallest.scenario.clone();
+        let end = self.steps + SEARCH_STEPS_MAX;
+        for delays in 0..=DELAYS_MAX {
+            if usize::try_from(delays).is_ok_and(|delays| delays >= self.smallest.specials()) {
+                return;
+            }
+            let mut search = Search::new(delays);
+            while self.steps < end
+                && let Some(choices) = search.next_run()
+            {
+                let outcome = run(&scenario, choices, Record::default());
+                self.steps += outcome.steps;
+                search.ran(&outcome.taken);
+                let failing = Failing::new(scenario.clone(), &outcome);
+                if failing.rule == self.smallest.rule {
+                    self.smallest = failing;
+                    return;
                 }
             }
-            start = end;
         }
-        if block == 1 {
-            return smallest;
-        }
-        block = block.div_ceil(2);
-    }
-}
-
-impl Faults {
-    /// Each without one kind of fault.
-    fn without_one(&self) -> Vec<Faults> {
-        vec![
-            Faults { torn_read: 0, ..self.clone() },
-            Faults { torn_write: 0, ..self.clone() },
-            Faults { spurious_wake: 0, ..self.clone() },
-            Faults { interrupt: 0, ..self.clone() },
-            Faults { delay: 0, ..self.clone() },
-            Faults { slow_write: 0, ..self.clone() },
-            Faults { clog: 0, ..self.clone() },
-            Faults { reset: 0, ..self.clone() },
-            Faults { accept_error: 0, ..self.clone() },
-            Faults { refuse: 0, ..self.clone() },
-            Faults { reset_loses: 0, ..self.clone() },
-            Faults { clock_jump: 0, ..self.clone() },
-        ]
     }
 }

@@ -84,6 +84,11 @@ fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl Outcome {
+    /// How many tasks ran out of turn.
+    pub fn preemptions(&self) -> usize {
+        self.taken.iter().filter(|choice| choice.task && choice.picked != 0).count()
+    }
+
     /// The decisions as a list to replay.
     pub fn picks(&self) -> Vec<u32> {
         self.taken.iter().map(|choice| choice.picked).collect()
