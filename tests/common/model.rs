@@ -235,9 +235,11 @@ impl Model {
                 self.clients.iter().filter_map(|client| client.name.clone()).collect();
             names.sort_by_key(|name| name.to_lowercase());
             self.say(client, format!("peers {}: {}", names.len(), names.join(", ")));
+        } else if command == "help" {
+            (0..5).for_each(|_| self.say(client, "help".to_owned()));
         } else if command == "ping" {
             self.say(client, "pong".to_owned());
-        } else if let Some(token) = command.strip_prefix("ping ") {
+        } else if let Some(("ping", token)) = command.split_once(char::is_whitespace) {
             self.say(client, format!("pong {}", token.trim()));
         } else {
             self.say(client, "error unknown-command".to_owned());
@@ -245,12 +247,14 @@ impl Model {
     }
 }
 
-/// The words of an error are for people: two errors are the same if their codes are, but for the names nobody holds.
+/// The words of an error and of help are for people: two errors are the same if their codes are, but for the names nobody
+/// holds.
 pub fn without_words(seen: Vec<(usize, Seen)>) -> Vec<(usize, Seen)> {
     let strip = |seen| match seen {
         Seen::Line(line) if line.starts_with("error ") && !line.starts_with("error no-such-peer") => {
             Seen::Line(line.split(':').next().unwrap_or_default().to_owned())
         }
+        Seen::Line(line) if line.starts_with("help ") => Seen::Line("help".to_owned()),
         other => other,
     };
     seen.into_iter().map(|(client, seen)| (client, strip(seen))).collect()
