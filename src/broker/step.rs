@@ -168,7 +168,9 @@ fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
 
 fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     state.end_session(conn);
-    state.conns.remove(&conn);
+    if state.conns.remove(&conn).is_none() {
+        return; // it is not there, and whatever follows from its end was said before
+    }
     match state.drain {
         Drain::No => {}
         Drain::Inputs(_) => inputs_drained(state, effects),
