@@ -139,8 +139,8 @@ fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &
         match key.as_ref().and_then(|key| state.holder_of_key(key)) {
             Some(holder) if to.contains(&holder) => {}
             Some(holder) => to.push(holder),
-            // What is no name is compared as it is written.
-            None if missing_keys.insert(key.unwrap_or(Cow::Borrowed(written))) => {
+            // What is no name is compared in lower case, whatever its letters.
+            None if missing_keys.insert(key.unwrap_or_else(|| Cow::Owned(written.to_lowercase()))) => {
                 missing.push(message.share(written));
             }
             None => {}

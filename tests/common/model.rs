@@ -137,9 +137,9 @@ impl Model {
             let Client { connected_at, name, over, .. } = self.clients[client].clone();
             if over.is_none() && name.is_none() && connected_at + self.limits.login_ms_max <= self.now {
                 self.end(client, Some("login timeout"));
+                self.say_goodbye(); // it may be the last that was waited for
             }
         }
-        self.say_goodbye();
         let mut late: Vec<(u64, usize)> = Vec::new();
         for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.gone) {
             if let Some((at, end)) = client.over
@@ -192,8 +192,9 @@ impl Model {
     }
 
     fn log_in(&mut self, client: usize, line: &str, strange: bool) {
+        let is_long = line.chars().count() > 32 || line.len() > 64;
         let of_a_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
-        if strange || !line.chars().all(of_a_name) || line.starts_with(['.', '-']) || line.len() > 32 {
+        if strange || !line.chars().all(of_a_name) || line.starts_with(['.', '-']) || is_long {
             self.say(client, "error bad-name".to_owned());
         } else if self.holder(line).is_some() {
             self.say(client, "error name-taken".to_owned());
