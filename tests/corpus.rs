@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arbitrary::{Arbitrary, Unstructured};
-use targets::{TARGETS, seeds};
+use targets::common::transcript::Transcript;
+use targets::{TARGETS, draft, seeds};
 
-fn transcripts() -> Vec<(String, targets::common::transcript::Transcript)> {
+fn transcripts() -> Vec<(String, Transcript)> {
     seeds::transcripts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap()
 }
 
@@ -56,5 +57,19 @@ fn a_seed_is_read_as_it_was_written() {
         let lines = seeds::spelled(&transcript);
         let history = seeds::history(&transcript, &lines);
         assert_eq!(read::<Vec<targets::step::Fact>>(&seeds::encode_history(&history)), history, "{name}");
+    }
+}
+
+#[test]
+fn an_input_can_be_written_as_a_transcript() {
+    for (name, transcript) in transcripts() {
+        let traffic = seeds::traffic(&transcript);
+        let draft = Transcript::parse(&draft::of_traffic(&traffic));
+        assert_eq!(seeds::traffic(&draft), traffic, "{name}");
+        let lines = seeds::spelled(&transcript);
+        let history = seeds::history(&transcript, &lines);
+        let draft = Transcript::parse(&draft::of_history(&history));
+        let lines = seeds::spelled(&draft);
+        assert_eq!(seeds::history(&draft, &lines), history, "{name}");
     }
 }

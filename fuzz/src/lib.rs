@@ -6,7 +6,7 @@
 //! - [`step`](mod@step): events → effects, against a naive model;
 //! - [`name`](mod@name): which names there are and which are equal, against the Unicode Standard;
 //! - [`said`]: what every line of the server must look like;
-//! - [`seeds`]: inputs to begin with.
+//! - [`seeds`]: transcripts as inputs to begin with, and [`draft`]: inputs as transcripts.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -26,6 +26,7 @@ pub mod common {
     pub mod world;
 }
 
+pub mod draft;
 pub mod line;
 pub mod name;
 pub mod said;

@@ -16,26 +16,38 @@ pub struct Reads<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The core and the naive parser read the same requests, and an unfinished line takes no more memory than it may (G9).
-pub fn line(reads: &Reads) {
-    let limits = Limits {
-        line_bytes_max: reads.line_bytes_max.into(),
-        recipients_max: reads.recipients_max.into(),
-        ..Limits::default()
-    };
-    let mut session = Session::new(&limits);
-    let mut requests = Vec::new();
-    let mut rest = reads.bytes;
-    for &size in reads.sizes.iter().cycle() {
-        let size = if size == 0 { rest.len() } else { rest.len().min(size.into()) };
-        let (read, behind) = rest.split_at(size);
-        session.feed(read, &mut requests);
-        assert!(session.memory_bytes() <= memory_bytes_max(&limits), "{} bytes held", session.memory_bytes());
-        rest = behind;
-        if rest.is_empty() {
-            break;
+impl<'a> Reads<'a> {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            line_bytes_max: self.line_bytes_max.into(),
+            recipients_max: self.recipients_max.into(),
+            ..Limits::default()
         }
     }
+
+    pub fn for_each_read(&self, mut on_read: impl FnMut(&'a [u8])) {
+        let mut rest = self.bytes;
+        let mut sizes = self.sizes.iter().cycle();
+        while let Some(&size) = sizes.next()
+            && !rest.is_empty()
+        {
+            let size = if size == 0 { rest.len() } else { rest.len().min(size.into()) };
+            let (read, behind) = rest.split_at(size);
+            on_read(read);
+            rest = behind;
+        }
+    }
+}
+
+/// The core and the naive parser read the same requests, and an unfinished line takes no more memory than it may (G9).
+pub fn line(reads: &Reads) {
+    let limits = reads.limits();
+    let mut session = Session::new(&limits);
+    let mut requests = Vec::new();
+    reads.for_each_read(|read| {
+        session.feed(read, &mut requests);
+        assert!(session.memory_bytes() <= memory_bytes_max(&limits), "{} bytes held", session.memory_bytes());
+    });
     session.finish(&mut requests);
     let requests: Vec<Asked> = requests.into_iter().map(asked).collect();
     assert_eq!(requests, read_all(reads.bytes, &limits));

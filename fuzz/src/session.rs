@@ -19,6 +19,16 @@ pub struct Traffic<'a> {
     pub ops: Vec<Op<'a>>,
 }
 
+impl Traffic<'_> {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            line_bytes_max: self.line_bytes_max.into(),
+            recipients_max: self.recipients_max.into(),
+            ..Limits::default()
+        }
+    }
+}
+
 /// What happens next. Each client has a number; one that is not connected connects first.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
 pub enum Op<'a> {
@@ -30,7 +40,8 @@ pub enum Op<'a> {
     Stop,
 }
 
-const CLIENTS: u8 = 8;
+/// How many clients there are.
+pub const CLIENTS: u8 = 8;
 
 /// What one connection has seen.
 #[derive(Default)]
@@ -45,12 +56,7 @@ struct Mailbox {
 
 /// Plays the traffic and looks at every line and, after each step, at the state.
 pub fn session(traffic: &Traffic) {
-    let limits = Limits {
-        line_bytes_max: traffic.line_bytes_max.into(),
-        recipients_max: traffic.recipients_max.into(),
-        ..Limits::default()
-    };
-    let mut world = World::new(limits);
+    let mut world = World::new(traffic.limits());
     world.obedient = traffic.obedient;
     let mut conns: BTreeMap<u8, ConnId> = BTreeMap::new();
     let mut mailboxes: BTreeMap<ConnId, Mailbox> = BTreeMap::new();

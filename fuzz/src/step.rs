@@ -43,8 +43,13 @@ pub fn step(history: &[Fact]) {
     }
 }
 
+/// The line that these words make.
+pub fn spell_out(words: &[u8]) -> String {
+    words.iter().map(|&word| WORDS[usize::from(word) % WORDS.len()]).collect()
+}
+
 /// Small enough that every limit is met.
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits { line_bytes_max: 8192, recipients_max: 3, login_ms_max: 100, flush_ms_max: 50, drain_ms_max: 30 }
 }
 
@@ -111,8 +116,7 @@ impl Bench {
                 (Event::Connected(conn(client)), known.then_some(Action::Pass(0)))
             }
             Fact::Line(client, words) => {
-                let words = words.iter().map(|&word| WORDS[usize::from(word) % WORDS.len()]);
-                let line: String = words.collect();
+                let line = spell_out(words);
                 let request = request::parse(Bytes::from(line.clone()), limits().recipients_max)?;
                 (Event::Requested(conn(client), request), Some(Action::Send(client.into(), line)))
             }
