@@ -234,7 +234,10 @@ impl Model {
         } else if command == "who" {
             let mut names: Vec<String> =
                 self.clients.iter().filter_map(|client| client.name.clone()).collect();
-            names.sort_by_key(|name| name.to_lowercase());
+            // By their folded form, in which an accent is a character of its own.
+            let folded =
+                |name: &String| name.to_lowercase().replace('ë', "e\u{308}").replace('é', "e\u{301}");
+            names.sort_by_key(folded);
             self.say(client, format!("peers {}: {}", names.len(), names.join(", ")));
         } else if command == "help" {
             (0..5).for_each(|_| self.say(client, "help".to_owned()));
