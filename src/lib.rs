@@ -21,6 +21,7 @@
 //!
 //! The guarantees G1–G12 that documentation and tests name are listed in the README.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "server"), no_std)]
 
 extern crate alloc;

@@ -1,5 +1,7 @@
 //! The command `seriatim`: arguments, signals, logging. All else is in the library.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 
 use std::process::ExitCode;

@@ -9,9 +9,11 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::model::{Action, Model, act, without_words};
+use common::parser::{asked, read_all};
 use common::world::{Seen, World};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
+use seriatim::protocol::Session;
 use seriatim::{ConnId, Effect, Event, Limits, State, step};
 
 const CASES: u32 = 10_000;
@@ -120,6 +122,24 @@ proptest! {
             let (real, expected) = (act(&mut world, action), model.act(action));
             prop_assert_eq!(without_words(real), expected, "after {}: {:?}", number, action);
         }
+    }
+
+    /// Any bytes, read in any two pieces, ask for what the naive parser says.
+    #[test]
+    fn any_bytes_are_read_as_the_naive_parser_reads_them(
+        lines in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..3), any_line()), 0..6),
+        end in proptest::sample::select(&["\n", "\r\n"][..]),
+        line_bytes_max in 0_usize..30,
+        cut: proptest::sample::Index,
+    ) {
+        let limits = Limits { line_bytes_max, ..limits() };
+        let bytes: Vec<u8> = lines.into_iter().flat_map(|(odd, line)| [odd, (line + end).into_bytes()].concat()).collect();
+        let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
+        let (mut session, mut requests) = (Session::new(&limits), Vec::new());
+        session.feed(first, &mut requests);
+        session.feed(second, &mut requests);
+        session.finish(&mut requests);
+        prop_assert_eq!(requests.into_iter().map(asked).collect::<Vec<_>>(), read_all(&bytes, &limits));
     }
 
     /// G1, G2, G3, G4: what anybody receives is in the one order in which it was sent. That order is the same for all
@@ -248,5 +268,18 @@ proptest! {
                 prop_assert_eq!(effect, written);
             }
         }
+    }
+}
+
+/// An event about a connection that is not there orders nothing: a server that has been told to stop is not told again.
+#[test]
+fn an_event_about_nobody_orders_nothing() {
+    let mut state = State::new(limits(), [0, 0]);
+    assert_eq!(step(&mut state, Event::ShutdownRequested), [Effect::Stop]);
+    let before = state.clone();
+    let nobody = ConnId(1);
+    for event in [Event::InputEnded(nobody), Event::OutboxOverflowed(nobody), Event::Disconnected(nobody)] {
+        assert_eq!(step(&mut state, event), []);
+        assert_eq!(state, before);
     }
 }

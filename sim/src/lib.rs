@@ -20,6 +20,8 @@
 //!
 //! Nothing in the server knows this crate.
 
+#![forbid(unsafe_code)]
+
 pub mod bugs;
 pub mod choice;
 pub mod client;

@@ -1,5 +1,7 @@
 //! The command `seriatim-sim`: explore, replay, shrink.
 
+#![forbid(unsafe_code)]
+
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

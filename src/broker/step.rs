@@ -139,8 +139,8 @@ fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &
         match key.as_ref().and_then(|key| state.holder_of_key(key)) {
             Some(holder) if to.contains(&holder) => {}
             Some(holder) => to.push(holder),
-            // What is no name is compared as it is written.
-            None if missing_keys.insert(key.unwrap_or(Cow::Borrowed(written))) => {
+            // What is no name is compared in lower case, whatever its letters.
+            None if missing_keys.insert(key.unwrap_or_else(|| Cow::Owned(written.to_lowercase()))) => {
                 missing.push(message.share(written));
             }
             None => {}
@@ -168,7 +168,9 @@ fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
 
 fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     state.end_session(conn);
-    state.conns.remove(&conn);
+    if state.conns.remove(&conn).is_none() {
+        return; // it is not there, and whatever follows from its end was said before
+    }
     match state.drain {
         Drain::No => {}
         Drain::Inputs(_) => inputs_drained(state, effects),

@@ -60,6 +60,12 @@ impl Framer {
         }
     }
 
+    /// How much memory it takes for the beginning of a line: what it holds, and what growing has set aside. At most twice
+    /// the limit.
+    pub fn memory_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// Keeps the beginning of a line, or begins to discard it if it is too long already.
     fn hold(&mut self, bytes: &[u8], on_line: &mut impl FnMut(Framed)) {
         if self.discarding {
@@ -149,6 +155,6 @@ mod tests {
         let mut framer = Framer::new(LINE_BYTES_MAX);
         framer.feed(b"ab", &mut |_| ());
         framer.feed(b"cd\n", &mut |_| ());
-        assert_eq!(framer.partial.capacity(), 0);
+        assert_eq!(framer.memory_bytes(), 0);
     }
 }

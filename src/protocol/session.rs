@@ -45,6 +45,11 @@ impl Session {
         let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
         self.framer.finish(&mut |line| requests.extend(read(line, bytes_max, recipients_max)));
     }
+
+    /// How much memory a line that is not complete takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.framer.memory_bytes()
+    }
 }
 
 fn read(line: Framed, bytes_max: usize, recipients_max: usize) -> Option<Request> {

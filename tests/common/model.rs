@@ -137,9 +137,9 @@ impl Model {
             let Client { connected_at, name, over, .. } = self.clients[client].clone();
             if over.is_none() && name.is_none() && connected_at + self.limits.login_ms_max <= self.now {
                 self.end(client, Some("login timeout"));
+                self.say_goodbye(); // it may be the last that was waited for
             }
         }
-        self.say_goodbye();
         let mut late: Vec<(u64, usize)> = Vec::new();
         for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.gone) {
             if let Some((at, end)) = client.over
@@ -192,8 +192,9 @@ impl Model {
     }
 
     fn log_in(&mut self, client: usize, line: &str, strange: bool) {
+        let is_long = line.chars().count() > 32 || line.len() > 64;
         let of_a_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
-        if strange || !line.chars().all(of_a_name) || line.starts_with(['.', '-']) || line.len() > 32 {
+        if strange || !line.chars().all(of_a_name) || line.starts_with(['.', '-']) || is_long {
             self.say(client, "error bad-name".to_owned());
         } else if self.holder(line).is_some() {
             self.say(client, "error name-taken".to_owned());
@@ -233,11 +234,16 @@ impl Model {
         } else if command == "who" {
             let mut names: Vec<String> =
                 self.clients.iter().filter_map(|client| client.name.clone()).collect();
-            names.sort_by_key(|name| name.to_lowercase());
+            // By their folded form, in which an accent is a character of its own.
+            let folded =
+                |name: &String| name.to_lowercase().replace('ë', "e\u{308}").replace('é', "e\u{301}");
+            names.sort_by_key(folded);
             self.say(client, format!("peers {}: {}", names.len(), names.join(", ")));
+        } else if command == "help" {
+            (0..5).for_each(|_| self.say(client, "help".to_owned()));
         } else if command == "ping" {
             self.say(client, "pong".to_owned());
-        } else if let Some(token) = command.strip_prefix("ping ") {
+        } else if let Some(("ping", token)) = command.split_once(char::is_whitespace) {
             self.say(client, format!("pong {}", token.trim()));
         } else {
             self.say(client, "error unknown-command".to_owned());
@@ -245,12 +251,14 @@ impl Model {
     }
 }
 
-/// The words of an error are for people: two errors are the same if their codes are, but for the names nobody holds.
+/// The words of an error and of help are for people: two errors are the same if their codes are, but for the names nobody
+/// holds.
 pub fn without_words(seen: Vec<(usize, Seen)>) -> Vec<(usize, Seen)> {
     let strip = |seen| match seen {
         Seen::Line(line) if line.starts_with("error ") && !line.starts_with("error no-such-peer") => {
             Seen::Line(line.split(':').next().unwrap_or_default().to_owned())
         }
+        Seen::Line(line) if line.starts_with("help ") => Seen::Line("help".to_owned()),
         other => other,
     };
     seen.into_iter().map(|(client, seen)| (client, strip(seen))).collect()

@@ -112,7 +112,9 @@ fn set_limit(limits: &mut Limits, limit: &str) {
     match name {
         "line_bytes_max" => limits.line_bytes_max = value,
         "recipients_max" => limits.recipients_max = value,
+        "login_ms_max" => limits.login_ms_max = value as u64,
         "flush_ms_max" => limits.flush_ms_max = value as u64,
+        "drain_ms_max" => limits.drain_ms_max = value as u64,
         _ => panic!("no such limit: {name}"),
     }
 }
