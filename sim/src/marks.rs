@@ -101,7 +101,7 @@ impl Marks {
 
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
-            Event::Connected(conn) => drop(self.conns.insert(*conn, ConnState::default())),
+            Event::Connected(conn, _) => drop(self.conns.insert(*conn, ConnState::default())),
             Event::Requested(conn, request) => self.request(*conn, request),
             Event::InputEnded(_) if self.stopping => self.hit("a client closed its side during the shutdown"),
             Event::InputEnded(_) => self.hit("a client closed its side"),
@@ -167,6 +167,11 @@ impl Marks {
                 Farewell::LoginTimeout => "bye: login timeout",
                 Farewell::TooSlow => "bye: too slow",
                 Farewell::ShuttingDown => "bye: server shutting down",
+                Farewell::Idle => "bye: idle",
+                Farewell::ServerFull => "bye: server full",
+                Farewell::AddressFull => "bye: too many connections from your address",
+                Farewell::AddressTooFast => "bye: too many new connections from your address",
+                Farewell::TooManyLogins => "bye: too many logins pending",
             }),
             Reply::Peers(_) | Reply::Pong(_) | Reply::Help => {}
         }

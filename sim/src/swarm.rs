@@ -137,6 +137,7 @@ pub fn scenario(seed: u64) -> Scenario {
         login_ms_max: pick(&mut rng, &[200, 2_000, 10_000]),
         flush_ms_max: pick(&mut rng, &[500, 5_000, 30_000]),
         drain_ms_max: pick(&mut rng, &[50, 1_000, 5_000]),
+        ..Limits::default()
     };
     let faults = if rng.bool() { Faults::default() } else { faults(&mut rng) };
     let mut habits = Habits::random(&mut rng);

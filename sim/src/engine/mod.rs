@@ -144,6 +144,7 @@ impl Stage {
             limits: self.scenario.limits.clone(),
             outbox_bytes_max: self.scenario.outbox_bytes_max,
             hash_seed: [0, 0],
+            ..Config::default()
         };
         let server_over = Arc::new(server_over);
         let (stop, world, net) = (self.scenario.stop, self.world.clone(), self.net.clone());

@@ -129,6 +129,7 @@ fn start_server(scenario: &Scenario, place: &Hurried, listener: SmolListener) {
         limits: scenario.limits.clone(),
         outbox_bytes_max: scenario.outbox_bytes_max,
         hash_seed: [0, 0],
+        ..Config::default()
     };
     let (stop, waiting) = (scenario.stop, place.clone());
     let shutdown = async move {
