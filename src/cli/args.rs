@@ -96,9 +96,10 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "SECONDS", default_value = "off")]
     idle_timeout: OrOff<Seconds>,
 
-    /// How long a client may take nothing of what is being written to it, in seconds; then its connection is reset.
+    /// How long a client may take nothing of what is being written to it, in seconds, or off; then its connection is
+    /// reset.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
-    write_timeout: Seconds,
+    write_timeout: OrOff<Seconds>,
 
     /// How long a connection may be silent before its peer is asked whether it is still there, in whole seconds, or off.
     /// Whoever does not answer three times, 10 s apart, is gone.
@@ -151,7 +152,7 @@ impl ServeOptions {
             outbox_bytes_max: size(self.outbox_bytes_max),
             outbox_bytes_total_max: self.outbox_bytes_total_max.unwrap_or_else(quarter_of_the_memory),
             lines_per_second_max: self.lines_per_second_max.0.map(|Count(max)| max),
-            write_ms_max: self.write_timeout.ms,
+            write_ms_max: self.write_timeout.0.map(|Seconds { ms }| ms),
             exempt: self.exempt.iter().filter_map(|network| network.0).collect(),
             ..Config::default()
         })

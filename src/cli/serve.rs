@@ -112,7 +112,7 @@ fn announce_limits(config: &Config, keepalive: Option<Duration>) {
         outbox_bytes_total_max = config.outbox_bytes_total_max,
         login_ms_max = limits.login_ms_max,
         idle_ms_max = %or_off(limits.idle_ms_max),
-        write_ms_max = config.write_ms_max,
+        write_ms_max = %or_off(config.write_ms_max),
         flush_ms_max = limits.flush_ms_max,
         drain_ms_max = limits.drain_ms_max,
         keepalive_s = %or_off(keepalive.map(|keepalive| keepalive.as_secs())),

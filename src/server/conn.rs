@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -291,8 +291,8 @@ async fn write<R: Runtime>(
         while !rest.is_empty() {
             // Only a write that has to wait sets a timer.
             let stalled = async {
-                let at = world.runtime.now().plus(world.config.write_ms_max);
-                world.runtime.sleep_until(at).await;
+                let Some(ms) = world.config.write_ms_max else { return pending().await };
+                world.runtime.sleep_until(world.runtime.now().plus(ms)).await;
                 Err(WriteEnd::Stalled)
             };
             match or(write_some(outbox, &mut writer, rest), stalled).await {

@@ -53,7 +53,7 @@ pub struct Config {
     pub lines_per_second_max: Option<u32>,
     /// How long a client may take nothing of what is being written to it, in milliseconds. Beyond that its connection is
     /// reset.
-    pub write_ms_max: u64,
+    pub write_ms_max: Option<u64>,
     /// Addresses to which the limits for each address do not apply.
     pub exempt: Vec<IpNet>,
     /// Keys the hash of names: random in production, fixed in a simulation.
@@ -71,7 +71,7 @@ impl Default for Config {
             outbox_bytes_total_max: 1024 * 1024 * 1024,
             outbox_bytes_floor: 64 * 1024,
             lines_per_second_max: None,
-            write_ms_max: 30_000,
+            write_ms_max: Some(30_000),
             exempt: loopback(),
             hash_seed: [random(), random()],
         }
