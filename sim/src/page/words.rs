@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seriatim::protocol::{LineError, Reply, Request};
-use seriatim::{CloseReason, ConnId, Effect, Event};
+use seriatim::{CloseReason, ConnId, Effect, Event, Origin};
 
 use super::rows::{Said, Story};
 use crate::history::Sent;
@@ -118,7 +118,8 @@ pub(super) fn kind(event: &Event) -> (&'static str, Option<ConnId>) {
 pub(super) fn event(event: &Event, label: impl Fn(ConnId) -> String) -> Said {
     let (says, line) = match event {
         Event::Ticked(now) => (format!("the clock says {} ms", now.0), None),
-        Event::Connected(conn, _) => (format!("{} connects", label(*conn)), None),
+        Event::Connected(conn, Origin::Exempt) => (format!("{} connects", label(*conn)), None),
+        Event::Connected(conn, origin) => (format!("{} connects from {origin}", label(*conn)), None),
         Event::Requested(conn, Request::Malformed(error)) if line_is_lost(error) => {
             (format!("{} sends a line that is refused ({})", label(*conn), error.code()), None)
         }
