@@ -10,7 +10,7 @@
 //! # Layout, in reading order
 //! - [`protocol`]: the line protocol, bytes ↔ values. Pure.
 //! - [`broker`]: [`Event`], [`State`], [`step`], [`Effect`]. Pure.
-//! - [`limits`]: every bound the two keep.
+//! - [`limits`]: every bound the two keep, and [`rate`]: so many in a span of time.
 #![cfg_attr(
     feature = "server",
     doc = "- [`server`]: the shell: sockets, tasks and the queue. The only caller of [`step`] in production."
@@ -27,6 +27,7 @@
 extern crate alloc;
 
 pub mod limits;
+pub mod rate;
 
 pub mod protocol;
 
@@ -35,7 +36,9 @@ pub mod broker;
 #[cfg(feature = "server")]
 pub mod server;
 
-pub use broker::{CloseReason, ConnId, Conns, Effect, Event, Millis, State, step, step_into};
+pub use broker::{
+    CloseReason, ConnId, Conns, Counters, Effect, Event, Millis, Origin, State, step, step_into,
+};
 pub use limits::Limits;
 
 /// The README is a test.

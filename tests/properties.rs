@@ -14,7 +14,7 @@ use common::world::{Seen, World};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use seriatim::protocol::Session;
-use seriatim::{ConnId, Effect, Event, Limits, State, step};
+use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step};
 
 const CASES: u32 = 10_000;
 
@@ -25,7 +25,46 @@ fn config() -> Config {
 
 /// Small enough that every limit is met.
 fn limits() -> Limits {
-    Limits { line_bytes_max: 8192, recipients_max: 3, login_ms_max: 100, flush_ms_max: 50, drain_ms_max: 30 }
+    Limits {
+        line_bytes_max: 8192,
+        recipients_max: 3,
+        connections_max: 6,
+        connections_per_address_max: Some(2),
+        connects_per_minute_max: Some(3),
+        logins_pending_max: 3,
+        refusals_max: 2,
+        login_ms_max: 100,
+        idle_ms_max: Some(90),
+        flush_ms_max: 50,
+        refusal_ms_max: 20,
+        drain_ms_max: 30,
+    }
+}
+
+/// The same, or, so that clients get to say more, such that nobody is kept out and nobody is idle.
+fn limits_for(few: bool) -> Limits {
+    if few {
+        return limits();
+    }
+    Limits {
+        connections_max: usize::MAX,
+        connections_per_address_max: None,
+        connects_per_minute_max: None,
+        logins_pending_max: usize::MAX,
+        idle_ms_max: None,
+        ..limits()
+    }
+}
+
+/// Few enough that their limits are met.
+fn origin() -> impl Strategy<Value = Origin> {
+    let address = |address: &str| Origin::of(address.parse().unwrap());
+    prop_oneof![
+        4 => Just(Origin::Exempt),
+        2 => Just(address("192.0.2.1")),
+        1 => Just(address("192.0.2.2")),
+        1 => Just(address("2001:db8::1")),
+    ]
 }
 
 const NAMES: [&str; 6] = ["al", "AL", "bob", "zoë", "ZOË", "carol"];
@@ -57,12 +96,13 @@ const CLIENTS: usize = 6;
 fn any_action() -> impl Strategy<Value = Action> {
     let client = 0..CLIENTS;
     prop_oneof![
-        3 => Just(Action::Connect),
+        3 => origin().prop_map(Action::Connect),
         24 => (client.clone(), any_line()).prop_map(|(client, line)| Action::Send(client, line)),
         1 => client.clone().prop_map(Action::Eof),
         1 => client.clone().prop_map(Action::Reset),
         1 => client.prop_map(Action::Overflow),
-        2 => (0_u64..40).prop_map(Action::Pass),
+        4 => (0_u64..40).prop_map(Action::Pass),
+        1 => (0_u64..40_000).prop_map(Action::Pass),
     ]
 }
 
@@ -71,7 +111,7 @@ fn history() -> impl Strategy<Value = Vec<Action>> {
     let stop = prop_oneof![3 => Just(None), 1 => (0_usize..60).prop_map(Some)];
     (proptest::collection::vec(any_action(), 0..60), stop).prop_map(|(mut actions, stop)| {
         // Without somebody logged in not much can happen.
-        let mut history = vec![Action::Connect, Action::Connect];
+        let mut history = vec![Action::Connect(Origin::Exempt), Action::Connect(Origin::Exempt)];
         history.extend([Action::Send(0, "al".into()), Action::Send(1, "bob".into())]);
         if let Some(stop) = stop {
             actions.insert(stop.min(actions.len()), Action::Stop);
@@ -87,8 +127,8 @@ fn history() -> impl Strategy<Value = Vec<Action>> {
 }
 
 /// A world in which the test, not the broker, says when a connection has closed.
-fn slow_world() -> World {
-    let mut world = World::new(limits());
+fn slow_world(few: bool) -> World {
+    let mut world = World::new(limits_for(few));
     world.obedient = false;
     world
 }
@@ -100,8 +140,8 @@ fn delivered(seen: &Seen) -> Option<usize> {
 }
 
 /// What each client saw, in order.
-fn mailboxes(history: &[Action]) -> BTreeMap<usize, Vec<Seen>> {
-    let mut world = slow_world();
+fn mailboxes(history: &[Action], few: bool) -> BTreeMap<usize, Vec<Seen>> {
+    let mut world = slow_world(few);
     let mut mailboxes: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
     for action in history {
         for (client, seen) in act(&mut world, action) {
@@ -116,8 +156,8 @@ proptest! {
 
     /// Every line that anybody sees, in the order of the effects, is the one that the naive model says.
     #[test]
-    fn the_core_does_what_the_model_does(history in history()) {
-        let (mut world, mut model) = (slow_world(), Model::new(limits()));
+    fn the_core_does_what_the_model_does(history in history(), few: bool) {
+        let (mut world, mut model) = (slow_world(few), Model::new(limits_for(few)));
         for (number, action) in history.iter().enumerate() {
             let (real, expected) = (act(&mut world, action), model.act(action));
             prop_assert_eq!(without_words(real), expected, "after {}: {:?}", number, action);
@@ -145,8 +185,8 @@ proptest! {
     /// G1, G2, G3, G4: what anybody receives is in the one order in which it was sent. That order is the same for all
     /// (G1, G3), agrees with each sender's (G2), and has every answer behind what it answers (G4).
     #[test]
-    fn g1_g2_g3_g4_everybody_sees_the_one_order(history in history()) {
-        for (client, mailbox) in mailboxes(&history) {
+    fn g1_g2_g3_g4_everybody_sees_the_one_order(history in history(), few: bool) {
+        for (client, mailbox) in mailboxes(&history, few) {
             let numbers: Vec<usize> = mailbox.iter().filter_map(delivered).collect();
             prop_assert!(numbers.is_sorted_by(|a, b| a < b), "client {} received {:?}", client, numbers);
         }
@@ -155,8 +195,8 @@ proptest! {
     /// G5, G7, G8: a message reaches exactly those who hold a name in it at that moment, once each, from whoever holds
     /// the sender's name; and its sender hears exactly of the others.
     #[test]
-    fn g5_g7_g8_join_or_send(history in history()) {
-        let mut world = slow_world();
+    fn g5_g7_g8_join_or_send(history in history(), few: bool) {
+        let mut world = slow_world(few);
         for (number, action) in history.iter().enumerate() {
             let mut expected = BTreeSet::new();
             let mut missing = BTreeSet::new();
@@ -191,8 +231,8 @@ proptest! {
 
     /// G6: what a client sees is gap-free to its end: nothing comes behind the goodbye or the close, and nothing twice.
     #[test]
-    fn g6_a_mailbox_ends_once(history in history()) {
-        for (client, mailbox) in mailboxes(&history) {
+    fn g6_a_mailbox_ends_once(history in history(), few: bool) {
+        for (client, mailbox) in mailboxes(&history, few) {
             let closed = mailbox.iter().position(|seen| *seen == Seen::Closed);
             let behind = closed.map_or(&[][..], |closed| &mailbox[closed + 1..]);
             prop_assert!(behind.iter().all(|seen| *seen == Seen::Aborted), "client {}: {:?}", client, behind);
@@ -204,8 +244,8 @@ proptest! {
 
     /// G7: at every moment a name is held by one connection, and a connection holds one name.
     #[test]
-    fn g7_one_session_a_name(history in history()) {
-        let mut world = slow_world();
+    fn g7_one_session_a_name(history in history(), few: bool) {
+        let mut world = slow_world(few);
         for action in &history {
             act(&mut world, action);
             let mut names = 0;
@@ -223,8 +263,8 @@ proptest! {
     /// G10, G11: from wherever it is asked, a shutdown says goodbye to all who are there, and ends: when all input has
     /// ended and all are flushed, or at its deadline.
     #[test]
-    fn g10_g11_a_shutdown_ends(history in history(), clients_obey: bool) {
-        let mut world = slow_world();
+    fn g10_g11_a_shutdown_ends(history in history(), few: bool, clients_obey: bool) {
+        let mut world = slow_world(few);
         for action in &history {
             act(&mut world, action);
         }
@@ -249,8 +289,8 @@ proptest! {
 
     /// G12: the same events give the same effects, whatever the key of the hash; and events survive being written down.
     #[test]
-    fn g12_the_same_events_give_the_same_effects(history in history(), seed: [u64; 2]) {
-        let (mut one, mut other) = (slow_world(), World::with_seed(limits(), seed));
+    fn g12_the_same_events_give_the_same_effects(history in history(), few: bool, seed: [u64; 2]) {
+        let (mut one, mut other) = (slow_world(few), World::with_seed(limits_for(few), seed));
         other.obedient = false;
         (one.log, other.log) = (Some(Vec::new()), Some(Vec::new()));
         for action in &history {
@@ -258,7 +298,7 @@ proptest! {
             act(&mut other, action);
         }
         prop_assert_eq!(&one.log, &other.log);
-        let mut state = State::new(limits(), seed);
+        let mut state = State::new(limits_for(few), seed);
         let log = one.log.unwrap();
         let mut log = log.iter();
         while let Some(line) = log.next() {

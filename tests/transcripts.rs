@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use common::process::{Client, Server};
 use common::transcript::{Action, Transcript, escape};
 use common::world::{Seen, World};
-use seriatim::{ConnId, Event};
+use seriatim::{ConnId, Event, Origin};
 
 fn files() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
@@ -38,13 +38,14 @@ enum Cut {
 /// What is seen after each step when the transcript is played on the core.
 fn play(transcript: &Transcript, cut: Cut) -> Vec<Vec<String>> {
     let mut world = World::new(transcript.limits.clone());
+    world.obedient = !transcript.slow;
     let mut names: BTreeMap<String, ConnId> = BTreeMap::new();
     let mut seen = Vec::new();
     for (number, step) in transcript.steps.iter().enumerate() {
         match &step.action {
             Action::Send(who, bytes) => {
                 if !names.get(who).is_some_and(|&conn| world.is_connected(conn)) {
-                    names.insert(who.clone(), world.connect());
+                    names.insert(who.clone(), world.connect(Origin::Exempt));
                 }
                 let conn = names[who];
                 match cut {
@@ -56,6 +57,8 @@ fn play(transcript: &Transcript, cut: Cut) -> Vec<Vec<String>> {
                     Cut::Nowhere | Cut::At { .. } => world.send(conn, bytes),
                 }
             }
+            Action::Connect(who, origin) => drop(names.insert(who.clone(), world.connect(*origin))),
+            Action::Close(who) => world.close(names[who]),
             Action::Eof(who) => world.end_input(names[who]),
             Action::Reset(who) => world.disconnect(names[who]),
             Action::Pass(ms) => world.pass(*ms),
@@ -112,6 +115,8 @@ fn play_over_sockets(transcript: &Transcript, path: &str) {
     let mut server = Server::start(&[
         &format!("--line-bytes-max={}", limits.line_bytes_max),
         &format!("--recipients-max={}", limits.recipients_max),
+        &format!("--connections-max={}", limits.connections_max),
+        &format!("--logins-pending-max={}", limits.logins_pending_max),
     ]);
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
     for step in &transcript.steps {
@@ -119,6 +124,7 @@ fn play_over_sockets(transcript: &Transcript, path: &str) {
             Action::Send(who, bytes) => {
                 clients.entry(who.clone()).or_insert_with(|| server.connect()).send_bytes(bytes);
             }
+            Action::Connect(..) | Action::Close(_) => unreachable!("addresses are not to be had here"),
             Action::Eof(who) => clients[who].end_input(),
             Action::Reset(who) => clients.remove(who).unwrap().reset(),
             Action::Pass(_) => unreachable!("time cannot be made to pass here"),
@@ -151,8 +157,11 @@ fn over_sockets() {
     let mut played = 0;
     for path in files() {
         let transcript = read(&path);
-        // Time is the core's alone to simulate, and when a reset is noticed is the network's to say.
-        if transcript.steps.iter().any(|step| matches!(step.action, Action::Pass(_) | Action::Reset(_))) {
+        // Time and addresses are the core's alone to simulate, and when a reset is noticed is the network's to say.
+        let simulated = |action: &Action| {
+            matches!(action, Action::Pass(_) | Action::Reset(_) | Action::Connect(..) | Action::Close(_))
+        };
+        if transcript.steps.iter().any(|step| simulated(&step.action)) {
             continue;
         }
         play_over_sockets(&transcript, &path.display().to_string());

@@ -7,7 +7,7 @@ use caseless::Caseless;
 use regex::Regex;
 use seriatim::protocol::name::{NAME_BYTES_MAX, NAME_CHARS_MAX};
 use seriatim::protocol::{Name, Request, Text};
-use seriatim::{ConnId, Event, Limits, State, step};
+use seriatim::{ConnId, Event, Limits, Origin, State, step};
 use unicode_normalization::UnicodeNormalization;
 
 /// The longest that compatibility normalisation makes of three bytes: U+FDFA becomes 33.
@@ -62,7 +62,7 @@ fn compare_alike(name: &Name, other: &Name) {
 fn is_found(name: &Name, written: &str) -> bool {
     let mut state = State::new(Limits::default(), [0, 0]);
     for (conn, login) in [(ConnId(1), name.as_str()), (ConnId(2), written)] {
-        let _nothing = step(&mut state, Event::Connected(conn));
+        let _nothing = step(&mut state, Event::Connected(conn, Origin::Exempt));
         if let Ok(login) = Text::try_from(login) {
             let _answer = step(&mut state, Event::Requested(conn, Request::Plain(login)));
         }

@@ -17,7 +17,17 @@ const CODES: [&str; 11] = [
     "unknown-command",
 ];
 
-const FAREWELLS: [&str; 4] = ["quit", "login timeout", "too slow", "server shutting down"];
+const FAREWELLS: [&str; 9] = [
+    "quit",
+    "login timeout",
+    "too slow",
+    "server shutting down",
+    "idle",
+    "server full",
+    "too many connections from your address",
+    "too many new connections from your address",
+    "too many logins pending",
+];
 
 /// A line of the server.
 #[derive(Debug, PartialEq, Eq)]

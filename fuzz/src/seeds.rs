@@ -75,8 +75,9 @@ pub fn traffic<'a>(transcript: &'a Transcript) -> Traffic<'a> {
     let mut numbers = Numbers::default();
     let op = |step: &'a Step| match &step.action {
         Action::Send(who, bytes) => Op::Send(numbers.of(who).0, &bytes[..bytes.len().min(SEND_BYTES_MAX)]),
+        Action::Connect(who, _) => Op::Send(numbers.of(who).0, &[]),
         Action::Eof(who) => Op::Eof(numbers.of(who).0),
-        Action::Reset(who) => Op::Reset(numbers.of(who).0),
+        Action::Close(who) | Action::Reset(who) => Op::Reset(numbers.of(who).0),
         Action::Pass(ms) => Op::Pass(u16::try_from(*ms).unwrap_or(u16::MAX)),
         Action::Stop => Op::Stop,
     };
@@ -125,6 +126,11 @@ pub fn history<'a>(transcript: &Transcript, lines: &'a [Vec<Vec<u8>>]) -> Vec<Fa
             Action::Eof(who) => history.push(Fact::InputEnded(numbers.of(who).0)),
             Action::Reset(who) => history.push(Fact::Disconnected(numbers.of(who).0)),
             Action::Pass(ms) => history.push(Fact::Passed(u8::try_from(*ms).unwrap_or(u8::MAX))),
+            Action::Connect(who, _) => {
+                let (_, is_new) = numbers.of(who);
+                history.extend(is_new.then_some(Fact::Connected));
+            }
+            Action::Close(who) => history.push(Fact::Disconnected(numbers.of(who).0)),
             Action::Stop => history.push(Fact::ShutdownRequested),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use seriatim::protocol::{Reply, request};
-use seriatim::{ConnId, Effect, Event, Limits, State, step as step_core};
+use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step as step_core};
 
 use super::common::model::{Action, Model, without_words};
 use super::common::world::Seen;
@@ -50,7 +50,20 @@ pub fn spell_out(words: &[u8]) -> String {
 
 /// Small enough that every limit is met.
 pub fn limits() -> Limits {
-    Limits { line_bytes_max: 8192, recipients_max: 3, login_ms_max: 100, flush_ms_max: 50, drain_ms_max: 30 }
+    Limits {
+        line_bytes_max: 8192,
+        recipients_max: 3,
+        connections_max: 9,
+        connections_per_address_max: Some(3),
+        connects_per_minute_max: Some(5),
+        logins_pending_max: 6,
+        refusals_max: 2,
+        login_ms_max: 100,
+        idle_ms_max: Some(90),
+        flush_ms_max: 50,
+        refusal_ms_max: 20,
+        drain_ms_max: 30,
+    }
 }
 
 /// The core twice, under different keys, and what an onlooker knows of it.
@@ -108,12 +121,17 @@ impl Bench {
         Some(match *fact {
             Fact::Connected => {
                 self.connected += 1;
-                (Event::Connected(ConnId(self.connected)), Some(Action::Connect))
+                // From one of a few places, one of which does not count.
+                let origin = match u32::try_from(self.connected % 4) {
+                    Ok(0) | Err(_) => Origin::Exempt,
+                    Ok(address) => Origin::V4(address),
+                };
+                (Event::Connected(ConnId(self.connected), origin), Some(Action::Connect(origin)))
             }
             Fact::ConnectedAs(client) => {
                 // One that is there already changes nothing, so to the model nothing happens.
                 let known = self.conns.contains_key(&conn(client));
-                (Event::Connected(conn(client)), known.then_some(Action::Pass(0)))
+                (Event::Connected(conn(client), Origin::Exempt), known.then_some(Action::Pass(0)))
             }
             Fact::Line(client, words) => {
                 let line = spell_out(words);
@@ -160,7 +178,7 @@ impl Bench {
     /// One step of both cores. An event about a connection that is not there, or a second one that it is, changes nothing.
     fn step(&mut self, event: Event) -> Vec<Effect> {
         let senseless = match &event {
-            Event::Connected(conn) => self.conns.contains_key(conn),
+            Event::Connected(conn, _) => self.conns.contains_key(conn),
             Event::Requested(conn, _)
             | Event::InputEnded(conn)
             | Event::OutboxOverflowed(conn)
@@ -169,7 +187,7 @@ impl Bench {
         };
         let before = senseless.then(|| self.states[0].clone());
         match event {
-            Event::Connected(conn) => drop(self.conns.entry(conn).or_default()),
+            Event::Connected(conn, _) => drop(self.conns.entry(conn).or_default()),
             Event::Disconnected(conn) => drop(self.conns.remove(&conn)),
             _ => {}
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use seriatim::protocol::{Refusal, Reply, Session};
-use seriatim::{ConnId, Effect, Event, Limits, State, step};
+use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step};
 
 /// One event of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ type Point = (Vec<usize>, Vec<usize>);
 pub fn exhaust(scripts: &[Vec<Move>]) -> Result<Count, String> {
     let mut state = State::new(Limits::default(), [0, 0]);
     for client in 0..scripts.len() {
-        let effects = step(&mut state, Event::Connected(conn(client)));
+        let effects = step(&mut state, Event::Connected(conn(client), Origin::Exempt));
         if !effects.is_empty() {
             return Err(format!("connecting had effects: {effects:?}"));
         }
@@ -83,7 +83,7 @@ pub fn exhaust(scripts: &[Vec<Move>]) -> Result<Count, String> {
 pub fn exhaust_with_departures(scripts: &[Vec<Move>]) -> Result<u64, String> {
     let mut state = State::new(Limits::default(), [0, 0]);
     for client in 0..scripts.len() {
-        let _nothing = step(&mut state, Event::Connected(conn(client)));
+        let _nothing = step(&mut state, Event::Connected(conn(client), Origin::Exempt));
     }
     depart(&state, scripts, &mut vec![Some(0); scripts.len()], &mut Vec::new())
 }

@@ -71,6 +71,14 @@ pub fn judge(history: &History) -> Result<(), Violation> {
     check_order(&case)
 }
 
+/// Why somebody is not let in.
+pub(crate) const REFUSALS: [&str; 4] = [
+    "server full",
+    "too many connections from your address",
+    "too many new connections from your address",
+    "too many logins pending",
+];
+
 /// What is known of the whole history.
 #[derive(Default)]
 struct Case {
@@ -375,6 +383,9 @@ impl SessionReader<'_> {
                 self.next = self.asked.len();
             }
             "login timeout" if session.name.is_none() => session.ended_by_server = true,
+            "idle" if session.name.is_some() => session.ended_by_server = true,
+            // Whoever is not let in is told nothing else.
+            reason if REFUSALS.contains(&reason) && self.next == 0 => session.ended_by_server = true,
             "server shutting down" => session.ended_by_server = true,
             "too slow" => {
                 session.ended_by_server = true;

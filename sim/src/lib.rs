@@ -8,7 +8,7 @@
 //! - [`client`]: the clients, which keep a [`history`] of what they wrote and read;
 //! - [`engine`]: what lets it all run: on one thread in volume, under shuttle, or over real sockets;
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
-//! - [`timing`]: the rules that need a clock;
+//! - [`timing`]: the rules that need a clock, and [`refusals`], those about who is let in;
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed;
 //! - [`explore`](mod@explore): many of them, on all cores;
@@ -33,6 +33,7 @@ pub mod judge;
 pub mod marks;
 pub mod net;
 pub mod page;
+pub mod refusals;
 pub mod report;
 pub mod scenario;
 pub mod seam;

@@ -37,6 +37,12 @@ pub const WANTED: &[&str] = &[
     "bye: login timeout",
     "bye: too slow",
     "bye: server shutting down",
+    "bye: idle",
+    "bye: server full",
+    "bye: too many connections from your address",
+    "bye: too many new connections from your address",
+    "bye: too many logins pending",
+    "a connection was dropped without a word",
     "a client closed its side",
     "a client closed its side during the shutdown",
     "an outbox overflowed",
@@ -51,6 +57,7 @@ pub const WANTED: &[&str] = &[
     "the server had to wait for a client to read",
     "a link was clogged",
     "a write had to wait",
+    "a connection that took nothing was reset",
     "a second signal ended the process",
     // Of what clients saw.
     "a send raced a login and came behind it",
@@ -59,6 +66,8 @@ pub const WANTED: &[&str] = &[
     "a client's connection broke",
     "a client was closed in the middle of its mail",
     "a client got a message out after it had got one",
+    "lines were taken at their pace",
+    "all outboxes together were full",
 ];
 
 /// What was met, and how often.
@@ -101,7 +110,7 @@ impl Marks {
 
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
-            Event::Connected(conn) => drop(self.conns.insert(*conn, ConnState::default())),
+            Event::Connected(conn, _) => drop(self.conns.insert(*conn, ConnState::default())),
             Event::Requested(conn, request) => self.request(*conn, request),
             Event::InputEnded(_) if self.stopping => self.hit("a client closed its side during the shutdown"),
             Event::InputEnded(_) => self.hit("a client closed its side"),
@@ -137,7 +146,14 @@ impl Marks {
         match effect {
             Effect::Send { to, reply } => self.reply(to, reply),
             Effect::Close { conn, .. } => self.close(*conn),
-            Effect::Abort(_) => self.hit("a connection was given up"),
+            Effect::Abort(conn) => {
+                let told = self.conns.get(conn).is_none_or(|conn| conn.over);
+                self.hit(if told || self.stopping {
+                    "a connection was given up"
+                } else {
+                    "a connection was dropped without a word"
+                });
+            }
             Effect::Stop => self.hit("the server stopped"),
             Effect::StopReading(_) => {}
         }
@@ -167,6 +183,11 @@ impl Marks {
                 Farewell::LoginTimeout => "bye: login timeout",
                 Farewell::TooSlow => "bye: too slow",
                 Farewell::ShuttingDown => "bye: server shutting down",
+                Farewell::Idle => "bye: idle",
+                Farewell::ServerFull => "bye: server full",
+                Farewell::AddressFull => "bye: too many connections from your address",
+                Farewell::AddressTooFast => "bye: too many new connections from your address",
+                Farewell::TooManyLogins => "bye: too many logins pending",
             }),
             Reply::Peers(_) | Reply::Pong(_) | Reply::Help => {}
         }

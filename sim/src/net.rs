@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
@@ -23,8 +22,7 @@ const SLOW_MS: [u64; 3] = [10, 500, 5_000];
 /// The network of one run: the place where clients find the server.
 pub struct Net {
     world: Arc<World>,
-    pipe_bytes: usize,
-    read_bytes_max: usize,
+    scenario: Scenario,
     /// One for each listener.
     doors: Vec<Mutex<Door>>,
     made: Mutex<Made>,
@@ -56,8 +54,7 @@ impl Net {
     pub fn new(world: Arc<World>, scenario: &Scenario) -> Arc<Net> {
         Arc::new(Net {
             world,
-            pipe_bytes: scenario.pipe_bytes.max(1),
-            read_bytes_max: scenario.read_bytes_max.max(1),
+            scenario: scenario.clone(),
             doors: (0..scenario.listeners.max(1)).map(|_| Mutex::default()).collect(),
             made: Mutex::default(),
         })
@@ -78,15 +75,16 @@ impl Net {
             self.world.log().marks.hit("a connection was refused");
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let port = u16::try_from(number % 60_000).unwrap_or_default() + 1024;
-        let peer = PeerAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let peer = PeerAddr::Tcp(self.scenario.address(number));
         let link = Arc::new(Mutex::new(Link {
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             reset: false,
             told: [false; 2],
-            pipe_bytes: self.pipe_bytes,
-            read_bytes_max: self.read_bytes_max,
+            pipe_bytes: self.scenario.pipe_bytes.max(1),
+            read_bytes_max: self.scenario.read_bytes_max.max(1),
+            write_ms_max: self.scenario.write_ms_max,
+            write_waits_since: None,
             clogged_until: 0,
         }));
         made.links.push(Arc::downgrade(&link));
@@ -202,6 +200,9 @@ struct Link {
     pipe_bytes: usize,
     /// How many bytes one read of the server brings.
     read_bytes_max: usize,
+    /// How long a write of the server may wait before it gives the connection up, and since when it does.
+    write_ms_max: Option<u64>,
+    write_waits_since: Option<u64>,
     /// Nothing passes before this moment, in either direction.
     clogged_until: u64,
 }
@@ -407,12 +408,16 @@ impl AsyncWrite for SimStream {
         if blocked_until > world.now() {
             world.wake_at(blocked_until, cx.waker());
             pipe.writer = Some(cx.waker().clone());
+            if is_server {
+                link.write_waits_since.get_or_insert(world.now());
+            }
             return Poll::Pending;
         }
         let room = capacity - pipe.bytes.len().min(capacity);
         if room == 0 {
             pipe.writer = Some(cx.waker().clone());
             if is_server {
+                link.write_waits_since.get_or_insert(world.now());
                 world.log().marks.hit("the server had to wait for a client to read");
             }
             return Poll::Pending;
@@ -425,6 +430,9 @@ impl AsyncWrite for SimStream {
         }
         if let Some(reader) = pipe.reader.take() {
             reader.wake();
+        }
+        if is_server {
+            link.write_waits_since = None;
         }
         Poll::Ready(Ok(length))
     }
@@ -446,6 +454,12 @@ impl AsyncWrite for SimStream {
 
 impl Writer for SimStream {
     fn reset(&mut self) {
+        let link = self.0.link();
+        let waited = link.write_waits_since.map(|since| self.0.world.now() - since);
+        if waited.is_some() && waited >= link.write_ms_max && link.write_ms_max.is_some() {
+            self.0.world.log().marks.hit("a connection that took nothing was reset");
+        }
+        drop(link);
         self.break_off();
     }
 }

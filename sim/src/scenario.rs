@@ -1,7 +1,10 @@
 //! [`Scenario`]: what clients do and what goes wrong, as plain data that a failing report can show.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use serde::{Deserialize, Serialize};
 use seriatim::Limits;
+use seriatim::server::Config;
 
 /// Everything that a run depends on, but for the choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +16,16 @@ pub struct Scenario {
     pub listeners: usize,
     /// How many bytes may wait for one client.
     pub outbox_bytes_max: usize,
+    /// How many bytes may wait for all clients together, and for each of them even then.
+    pub outbox_bytes_total_max: usize,
+    /// See `outbox_bytes_total_max`.
+    pub outbox_bytes_floor: usize,
+    /// How many lines the server takes from one client in a second.
+    pub lines_per_second_max: Option<u32>,
+    /// How long a client may take nothing of what is being written to it, in milliseconds.
+    pub write_ms_max: Option<u64>,
+    /// From how many addresses clients come, in turn; 0: from one to which no limit for each address applies.
+    pub origins: usize,
     /// How many bytes the network holds in each direction of a connection.
     pub pipe_bytes: usize,
     /// How many bytes one read of the server brings at most.
@@ -198,6 +211,41 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// Whether nobody ever has to wait for time to pass: it is calm, and nobody's lines are held back.
+    pub fn is_prompt(&self) -> bool {
+        self.is_calm() && self.lines_per_second_max.is_none()
+    }
+
+    /// What the server is started with.
+    pub fn config(&self) -> Config {
+        Config {
+            limits: self.limits.clone(),
+            outbox_bytes_max: self.outbox_bytes_max,
+            outbox_bytes_total_max: self.outbox_bytes_total_max,
+            outbox_bytes_floor: self.outbox_bytes_floor,
+            lines_per_second_max: self.lines_per_second_max,
+            write_ms_max: self.write_ms_max,
+            hash_seed: [0, 0],
+            ..Config::default()
+        }
+    }
+
+    /// Where a connection comes from, by its number.
+    pub fn address(&self, connection: usize) -> SocketAddr {
+        let port = u16::try_from(connection % 60_000).unwrap_or_default() + 1024;
+        let Some(origin) = connection.checked_rem(self.origins) else {
+            return (Ipv4Addr::LOCALHOST, port).into();
+        };
+        let origin = u16::try_from(origin).unwrap_or(u16::MAX);
+        if origin.is_multiple_of(2) {
+            return (Ipv4Addr::from_bits(0xc000_0200 | u32::from(origin)), port).into();
+        }
+        // Never the same address twice, but the same network.
+        (Ipv6Addr::new(0x2001, 0xdb8, 0, origin, 0, 0, 0, port), port).into()
+    }
+}
+
 impl Default for Scenario {
     /// Nobody, nothing wrong, the limits of the server's defaults but small buffers.
     fn default() -> Scenario {
@@ -205,6 +253,11 @@ impl Default for Scenario {
             limits: Limits::default(),
             listeners: 1,
             outbox_bytes_max: 64 * 1024,
+            outbox_bytes_total_max: usize::MAX,
+            outbox_bytes_floor: 64 * 1024,
+            lines_per_second_max: None,
+            write_ms_max: None,
+            origins: 0,
             pipe_bytes: 4096,
             read_bytes_max: usize::MAX,
             stop: None,

@@ -137,6 +137,7 @@ pub fn scenario(seed: u64) -> Scenario {
         login_ms_max: pick(&mut rng, &[200, 2_000, 10_000]),
         flush_ms_max: pick(&mut rng, &[500, 5_000, 30_000]),
         drain_ms_max: pick(&mut rng, &[50, 1_000, 5_000]),
+        ..Limits::default()
     };
     let faults = if rng.bool() { Faults::default() } else { faults(&mut rng) };
     let mut habits = Habits::random(&mut rng);
@@ -151,7 +152,7 @@ pub fn scenario(seed: u64) -> Scenario {
     } else {
         (pick(&mut rng, &[1024, 8 * 1024, 64 * 1024]), pick(&mut rng, &[64, 512, 4096, 65_536]))
     };
-    Scenario {
+    let scenario = Scenario {
         limits,
         listeners: if rng.u32(0..4) == 0 { 2 } else { 1 },
         outbox_bytes_max,
@@ -160,7 +161,40 @@ pub fn scenario(seed: u64) -> Scenario {
         stop: (rng.u32(0..3) == 0).then(|| stop(&mut rng)),
         faults,
         clients: (0..clients).map(|_| script(&mut rng, &names, &habits)).collect(),
+        ..Scenario::default()
+    };
+    limited(scenario, seed)
+}
+
+/// The same with a few tighter limits. They have a stream of random numbers of their own, so that what clients do does not
+/// depend on what the server allows.
+fn limited(mut scenario: Scenario, seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0x11_3175);
+    let limits = &mut scenario.limits;
+    scenario.write_ms_max = Some(pick(&mut rng, &[30_000, 30_000, 5_000, 1_000]));
+    if rng.u32(0..4) == 0 {
+        limits.idle_ms_max = Some(pick(&mut rng, &[40, 500, 8_000]));
     }
+    if rng.u32(0..6) == 0 {
+        limits.connections_max = pick(&mut rng, &[1, 2, 4]);
+    }
+    if rng.u32(0..4) == 0 {
+        scenario.origins = rng.usize(1..=3);
+        limits.connections_per_address_max = pick(&mut rng, &[None, Some(1), Some(2)]);
+        limits.connects_per_minute_max = pick(&mut rng, &[None, Some(2), Some(5)]);
+    }
+    if rng.u32(0..6) == 0 {
+        limits.logins_pending_max = rng.usize(1..=3);
+    }
+    limits.refusals_max = pick(&mut rng, &[0, 1, 64, 64]);
+    if rng.u32(0..6) == 0 {
+        scenario.lines_per_second_max = Some(pick(&mut rng, &[1, 4, 20]));
+    }
+    if rng.u32(0..3) == 0 {
+        scenario.outbox_bytes_total_max = pick(&mut rng, &[1024, 4096]);
+        scenario.outbox_bytes_floor = 512;
+    }
+    scenario
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use crate::history::{History, Sent, What};
+use crate::history::{History, Item, Sent, SessionHistory, What};
 use crate::judge::{Violation, same};
+use crate::refusals;
 use crate::scenario::Scenario;
 
 /// How long the server may take beyond its drain deadline, in milliseconds: the clock may jump, and accepting may pause.
@@ -40,14 +41,51 @@ pub struct Around {
 pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     check_end(scenario, around)?;
     check_goodbyes(history, scenario, around)?;
+    refusals::check(history, scenario, around)?;
     if scenario.is_calm() {
-        check_broken(history, &around.unserved)?;
-        check_answers(history, around)?;
+        check_broken(history, scenario, &around.unserved)?;
         check_deliveries(history)?;
+        check_pace(history, scenario)?;
+    }
+    if scenario.is_prompt() {
+        check_answers(history, around)?;
         check_names(history, around)?;
         check_slow(history, scenario)?;
+        check_idle(history, scenario, around)?;
     }
     Ok(())
+}
+
+/// What a run has met, as far as only a clock can tell.
+pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'static str> {
+    let calm = scenario.is_calm();
+    let paced = calm
+        && scenario.lines_per_second_max.is_some()
+        && history.sessions.iter().any(|session| heard(session).any(|(wrote, answered)| wrote < answered));
+    let bye = What::Read("bye too slow".to_owned());
+    // It got all that waited for it: so little that its own outbox was not full.
+    let bytes = |session: &SessionHistory| -> usize {
+        let bytes = |item: &Item| if let What::Read(line) = &item.what { line.len() + 1 } else { 0 };
+        session.items.iter().map(bytes).sum()
+    };
+    let full = scenario.outbox_bytes_max >= 4 * SAID_BYTES_MAX
+        && history.sessions.iter().any(|session| {
+            session.items.iter().any(|item| item.what == bye)
+                && bytes(session) < scenario.outbox_bytes_max / 2
+        });
+    let paced = paced.then_some("lines were taken at their pace");
+    paced.into_iter().chain(full.then_some("all outboxes together were full"))
+}
+
+/// When each line was written that surely was heard, and when its answer was read. (A list of peers and its parts do not count:
+/// so it may have been a later line, but never an earlier one.)
+fn heard(session: &SessionHistory) -> impl Iterator<Item = (u64, u64)> {
+    let wrote = session.items.iter().filter(|item| matches!(item.what, What::Wrote(_)));
+    let answers = session.items.iter().filter(|item| match &item.what {
+        What::Read(line) => ["welcome ", "error ", "pong "].iter().any(|answer| line.starts_with(answer)),
+        _ => false,
+    });
+    wrote.map(|item| item.ms).zip(answers.map(|item| item.ms))
 }
 
 /// The server ends when it is asked to, in time, and not before.
@@ -83,6 +121,14 @@ fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Re
                 "bye login timeout" if item.ms > due && scenario.is_calm() => {
                     format!("at {} ms that is too late: it had until {due} ms", item.ms)
                 }
+                "bye idle" => {
+                    let last = heard(session).map(|(wrote, _)| wrote).last().unwrap_or(session.ms);
+                    let due = scenario.limits.idle_ms_max.map(|idle_ms_max| last.saturating_add(idle_ms_max));
+                    if due.is_some_and(|due| due <= item.ms) {
+                        continue;
+                    }
+                    format!("at {} ms that is too early: it said something at {last} ms", item.ms)
+                }
                 _ => continue,
             };
             return Err(Violation::new("G9", format!("{line:?}: {what}"), &[(number, place)]));
@@ -91,14 +137,70 @@ fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Re
     Ok(())
 }
 
-/// No connection broke that its client did not break, but for those that had not been accepted when the server stopped.
-fn check_broken(history: &History, unserved: &[usize]) -> Result<(), Violation> {
+/// Whoever is logged in and says nothing is told so in the very millisecond in which it has been idle for so long.
+fn check_idle(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    let Some(idle_ms_max) = scenario.limits.idle_ms_max else { return Ok(()) };
+    let until = around.stopping.map_or(u64::MAX, |(_, stopping)| stopping);
+    for (number, session) in history.sessions.iter().enumerate() {
+        let welcome = |item: &Item| matches!(&item.what, What::Read(line) if line.starts_with("welcome "));
+        let Some(welcome) = session.items.iter().position(welcome) else { continue };
+        let mut due = session.items[welcome].ms.saturating_add(idle_ms_max);
+        for (place, item) in session.items.iter().enumerate().skip(welcome) {
+            if item.ms > due.min(until) {
+                if until > due {
+                    let what =
+                        format!("at {due} ms it had said nothing for {idle_ms_max} ms, and was not told");
+                    return Err(Violation::new("G9", what, &[(number, place)]));
+                }
+                break;
+            }
+            match &item.what {
+                // In the last millisecond it is too late: the clock comes before the line.
+                What::Wrote(_) if item.ms < due => due = item.ms.saturating_add(idle_ms_max),
+                What::Wrote(_) => {}
+                What::Read(line) if line == "bye idle" && item.ms < due => {
+                    let what = format!("\"bye idle\" at {} ms, though that was due at {due} ms", item.ms);
+                    return Err(Violation::new("G9", what, &[(number, place)]));
+                }
+                What::Read(line) if line.starts_with("bye ") => break,
+                What::Ended | What::Reset | What::Closed(_) | What::Broke => break,
+                What::Read(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody's lines are taken faster than they may be.
+fn check_pace(history: &History, scenario: &Scenario) -> Result<(), Violation> {
+    let Some(rate) = scenario.lines_per_second_max.map(u64::from) else { return Ok(()) };
+    for (number, session) in history.sessions.iter().enumerate() {
+        let answered: Vec<u64> = heard(session).map(|(_, answered)| answered).collect();
+        for (first, &from) in answered.iter().enumerate() {
+            for (last, &to) in answered.iter().enumerate().skip(first) {
+                let lines = (last - first + 1) as u64;
+                // A token that is there at the end of a millisecond may be that one's or the next one's.
+                if lines * 1000 > rate * (1000 + to - from + 1) {
+                    let what =
+                        format!("{lines} lines were taken from {from} ms to {to} ms, at {rate} a second");
+                    return Err(Violation::new("G9", what, &[(number, session.items.len() - 1)]));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No connection broke that its client did not break, but for those that had not been accepted when the server stopped,
+/// and those that were dropped while others were being refused.
+fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         let broke = session.items.iter().position(|item| item.what == What::Broke);
         let reset = session.items.iter().any(|item| item.what == What::Reset);
         if let Some(broke) = broke
             && !reset
             && !unserved.contains(&number)
+            && !refusals::may_be_dropped(history, scenario, number)
         {
             let what = "the server broke a connection whose client reads all it gets".to_owned();
             return Err(Violation::new("G6", what, &[(number, broke)]));
@@ -194,6 +296,9 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
 
 /// Nobody is too slow for less than an outbox holds. What was said before this millisecond has been read.
 fn check_slow(history: &History, scenario: &Scenario) -> Result<(), Violation> {
+    // All of that may have been for one client, or for all together.
+    let full = scenario.outbox_bytes_floor.max(scenario.outbox_bytes_total_max);
+    let most = scenario.outbox_bytes_max.min(full);
     let mut lines: HashMap<u64, usize> = HashMap::new();
     for item in history.sessions.iter().flat_map(|session| &session.items) {
         *lines.entry(item.ms).or_default() += usize::from(matches!(item.what, What::Wrote(_)));
@@ -201,7 +306,7 @@ fn check_slow(history: &History, scenario: &Scenario) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         for (place, item) in session.items.iter().enumerate() {
             let said = lines.get(&item.ms).copied().unwrap_or_default() * SAID_BYTES_MAX;
-            if item.what == What::Read("bye too slow".to_owned()) && said < scenario.outbox_bytes_max {
+            if item.what == What::Read("bye too slow".to_owned()) && said < most {
                 let what = format!(
                     "it reads all it gets, and at {} ms it can have got {said} bytes at most",
                     item.ms

@@ -192,6 +192,15 @@ fn the_test_in_regressions_rs_is_what_is_printed() {
 }
 
 #[test]
+fn a_run_recorded_before_a_limit_was_there_can_be_read() {
+    let recorded = r#"{"version":2,"rule":"G5","picks":[1],"scenario":{"limits":{"line_bytes_max":512,"recipients_max":6,
+"login_ms_max":10000,"flush_ms_max":30000,"drain_ms_max":5000},"outbox_bytes_max":1024,"clients":[]}}"#;
+    let Failing { scenario, .. } = report::parse(recorded).unwrap();
+    assert_eq!((scenario.limits.line_bytes_max, scenario.limits.idle_ms_max), (512, None));
+    assert_eq!((scenario.write_ms_max, scenario.lines_per_second_max, scenario.origins), (None, None, 0));
+}
+
+#[test]
 fn a_printed_test_holds_its_run_whatever_it_says() {
     let mut scenario = scenario();
     let name = "\"##\\\"###\n\u{202e}Zo\u{eb} \u{1f600}</script>".to_owned();

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::event::ConnId;
-use crate::protocol::Reply;
+use crate::protocol::{Farewell, Reply};
 
 /// The connections that an effect is for: each once.
 pub type Conns = SmallVec<[ConnId; 2]>;
@@ -55,4 +55,67 @@ pub enum CloseReason {
     /// The server is going away.
     #[error("server shutting down")]
     ShuttingDown,
+    /// The client was logged in and said nothing for too long.
+    #[error("idle")]
+    Idle,
+    /// As many connections are there as may be.
+    #[error("server full")]
+    ServerFull,
+    /// As many connections are there from its address as may be.
+    #[error("too many connections from your address")]
+    AddressFull,
+    /// As many connections were made from its address in the last minute as may be.
+    #[error("too many new connections from your address")]
+    AddressTooFast,
+    /// As many connections have not logged in yet as may be.
+    #[error("too many logins pending")]
+    TooManyLogins,
+}
+
+impl CloseReason {
+    /// All of them, in order.
+    pub const ALL: [CloseReason; 10] = [
+        CloseReason::InputEnded,
+        CloseReason::Quit,
+        CloseReason::LoginTimeout,
+        CloseReason::TooSlow,
+        CloseReason::ShuttingDown,
+        CloseReason::Idle,
+        CloseReason::ServerFull,
+        CloseReason::AddressFull,
+        CloseReason::AddressTooFast,
+        CloseReason::TooManyLogins,
+    ];
+
+    /// Whether the connection was never let in.
+    pub fn is_refusal(self) -> bool {
+        match self {
+            CloseReason::ServerFull
+            | CloseReason::AddressFull
+            | CloseReason::AddressTooFast
+            | CloseReason::TooManyLogins => true,
+            CloseReason::InputEnded
+            | CloseReason::Quit
+            | CloseReason::LoginTimeout
+            | CloseReason::TooSlow
+            | CloseReason::ShuttingDown
+            | CloseReason::Idle => false,
+        }
+    }
+
+    /// What the client is told; nothing if it left first.
+    pub(super) fn farewell(self) -> Option<Farewell> {
+        Some(match self {
+            CloseReason::InputEnded => return None,
+            CloseReason::Quit => Farewell::Quit,
+            CloseReason::LoginTimeout => Farewell::LoginTimeout,
+            CloseReason::TooSlow => Farewell::TooSlow,
+            CloseReason::ShuttingDown => Farewell::ShuttingDown,
+            CloseReason::Idle => Farewell::Idle,
+            CloseReason::ServerFull => Farewell::ServerFull,
+            CloseReason::AddressFull => Farewell::AddressFull,
+            CloseReason::AddressTooFast => Farewell::AddressTooFast,
+            CloseReason::TooManyLogins => Farewell::TooManyLogins,
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::origin::Origin;
 use crate::protocol::Request;
 
 /// One connection. Minted by the shell and never used again: neither an address nor a file descriptor.
@@ -43,7 +44,7 @@ pub enum Event {
     /// Time has come to this moment. The only way in for time; it never runs backwards.
     Ticked(Millis),
     /// A client has connected.
-    Connected(ConnId),
+    Connected(ConnId, Origin),
     /// A client has sent a line.
     Requested(ConnId, Request),
     /// Nothing more comes from this client: it closed its side, or the shell stopped reading as told.

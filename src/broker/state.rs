@@ -1,13 +1,15 @@
 //! [`State`]: all that the broker remembers.
 
 use alloc::borrow::Cow;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
 use hashbrown::{HashMap, HashSet};
 use siphasher::sip::SipHasher13;
 
+use super::admission::{Admission, Standing};
+use super::counters::Counters;
 use super::event::{ConnId, Millis};
 use crate::Limits;
 use crate::protocol::Name;
@@ -28,7 +30,8 @@ use crate::protocol::Name;
 ///                                       Disconnected, from anywhere: forgotten
 /// ```
 ///
-/// A name is held by exactly the connections that are `Active`, one each.
+/// A connection that is refused is `Closing` from the beginning. A name is held by exactly the connections that are
+/// `Active`, one each.
 ///
 /// Equal states answer all events to come with equal effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +40,18 @@ pub struct State {
     pub(super) now: Millis,
     pub(super) conns: HashMap<ConnId, Conn, foldhash::fast::FixedState>,
     /// Who holds which name.
-    names: HashMap<Name, ConnId, NameHash>,
+    names: HashMap<Name, ConnId, SecretHash>,
+    pub(super) admission: Admission,
     /// When each greeting connection must have logged in.
     pub(super) logins: Deadlines,
+    /// When to look whether a peer has said something lately: one moment for each peer, and none later than it must.
+    idles: BTreeSet<(Millis, ConnId)>,
     /// When each closing connection must be gone.
     pub(super) flushes: Deadlines,
+    /// When each refused connection must be gone.
+    pub(super) refusals: Deadlines,
     pub(super) drain: Drain,
+    pub(super) counters: Counters,
 }
 
 /// What the broker knows of one connection.
@@ -51,6 +60,17 @@ pub(super) struct Conn {
     pub(super) phase: Phase,
     /// More may come from it.
     pub(super) input_open: bool,
+    pub(super) standing: Standing,
+    /// When its last line came.
+    pub(super) heard_at: Millis,
+    /// Its place among the `idles`, if it has one.
+    idle_at: Millis,
+}
+
+impl Conn {
+    pub(super) fn new(phase: Phase, input_open: bool, standing: Standing) -> Conn {
+        Conn { phase, input_open, standing, heard_at: Millis(0), idle_at: Millis(0) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,17 +112,25 @@ impl State {
             limits,
             now: Millis(0),
             conns: HashMap::default(),
-            names: HashMap::with_hasher(NameHash(seed)),
+            names: HashMap::with_hasher(SecretHash(seed)),
+            admission: Admission::new(SecretHash(seed)),
             logins: Deadlines::default(),
+            idles: BTreeSet::new(),
             flushes: Deadlines::default(),
+            refusals: Deadlines::default(),
             drain: Drain::No,
+            counters: Counters::default(),
         }
     }
 
     /// The moment as of which the broker wants to be told the time, if any: at the latest then, an
     /// [`Event::Ticked`](super::Event::Ticked) is due.
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.logins.next(), self.flushes.next(), self.drain.deadline()].into_iter().flatten().min()
+        // Whoever cannot be heard any more is not idle.
+        let idle = self.idles.first().filter(|_| self.drain == Drain::No).map(|&(at, _)| at);
+        let all =
+            [self.logins.next(), idle, self.flushes.next(), self.refusals.next(), self.drain.deadline()];
+        all.into_iter().flatten().min()
     }
 
     /// The moment it is, as far as the broker was told.
@@ -113,6 +141,11 @@ impl State {
     /// What the broker allows.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How often what has happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many connections there are, in whatever phase.
@@ -155,7 +188,13 @@ impl State {
         }
         if let Some(state) = self.conns.get_mut(&conn) {
             state.phase = Phase::Active(name.clone());
+            self.admission.greeted(state.standing);
             self.names.insert(name, conn);
+            if let Some(idle_ms_max) = self.limits.idle_ms_max {
+                state.heard_at = self.now;
+                state.idle_at = self.now.plus(idle_ms_max);
+                self.idles.insert((state.idle_at, conn));
+            }
         }
         Ok(())
     }
@@ -165,8 +204,9 @@ impl State {
         let state = self.conns.get_mut(&conn)?;
         match core::mem::replace(&mut state.phase, Phase::Closing) {
             Phase::Closing => return None,
-            Phase::Greeting => {}
+            Phase::Greeting => self.admission.greeted(state.standing),
             Phase::Active(name) => {
+                self.idles.remove(&(state.idle_at, conn));
                 let holder = self.names.remove(&name);
                 assert_eq!(
                     holder,
@@ -182,6 +222,24 @@ impl State {
             live(&self.conns, conn)
         });
         Some(())
+    }
+
+    /// The next peer that has said nothing for too long. A peer that has said something is looked at again when it could be
+    /// so: to say something costs no more than to remember when.
+    pub(super) fn next_idle(&mut self) -> Option<ConnId> {
+        let idle_ms_max = self.limits.idle_ms_max?;
+        while let Some(&(at, conn)) = self.idles.first()
+            && at <= self.now
+            && let Some(state) = self.conns.get_mut(&conn)
+        {
+            state.idle_at = state.heard_at.plus(idle_ms_max);
+            if state.idle_at <= at {
+                return Some(conn);
+            }
+            self.idles.pop_first();
+            self.idles.insert((state.idle_at, conn));
+        }
+        None
     }
 
     /// The names of all peers, sorted by their folded form.
@@ -224,11 +282,11 @@ impl Deadlines {
     }
 }
 
-/// Hashes names with a secret key: names come from outside.
+/// Hashes what comes from outside, with a secret key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct NameHash([u64; 2]);
+pub(super) struct SecretHash(pub(super) [u64; 2]);
 
-impl BuildHasher for NameHash {
+impl BuildHasher for SecretHash {
     type Hasher = SipHasher13;
 
     fn build_hasher(&self) -> SipHasher13 {
@@ -239,15 +297,16 @@ impl BuildHasher for NameHash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Event, step};
+    use crate::{Event, Origin, step};
 
     #[test]
     fn g9_deadlines_do_not_pile_up_while_clients_come_and_go() {
         let mut state = State::new(Limits::default(), [0, 0]);
-        let staying = step(&mut state, Event::Connected(ConnId(0)));
+        let staying = step(&mut state, Event::Connected(ConnId(0), Origin::Exempt));
         assert!(staying.is_empty());
         for conn in (1..10_000).map(ConnId) {
-            for event in [Event::Connected(conn), Event::InputEnded(conn), Event::Disconnected(conn)] {
+            let connected = Event::Connected(conn, Origin::Exempt);
+            for event in [connected, Event::InputEnded(conn), Event::Disconnected(conn)] {
                 let _effects = step(&mut state, event);
             }
         }

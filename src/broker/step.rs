@@ -5,10 +5,12 @@ use alloc::vec::Vec;
 
 use smallvec::smallvec;
 
+use super::admission::Standing;
 use super::effect::{CloseReason, Conns, Effect};
 use super::event::{ConnId, Event, Millis};
+use super::origin::Origin;
 use super::state::{Conn, Drain, Phase, State};
-use crate::protocol::{Farewell, LineError, Message, Name, NameError, Refusal, Reply, Request, Text};
+use crate::protocol::{LineError, Message, Name, NameError, Refusal, Reply, Request, Text};
 
 /// Takes one event and returns what is to be done about it.
 ///
@@ -16,12 +18,12 @@ use crate::protocol::{Farewell, LineError, Message, Name, NameError, Refusal, Re
 /// Deterministic: the same events give the same effects (guarantee G12).
 ///
 /// ```
-/// use seriatim::{ConnId, Effect, Event, Limits, State, step};
+/// use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step};
 /// use seriatim::protocol::{Name, Reply, Request, Text};
 ///
 /// let mut state = State::new(Limits::default(), [0, 0]);
 /// let al = ConnId(1);
-/// assert!(step(&mut state, Event::Connected(al)).is_empty());
+/// assert!(step(&mut state, Event::Connected(al, Origin::Exempt)).is_empty());
 /// let login = Request::Plain(Text::try_from("al")?);
 /// let effects = step(&mut state, Event::Requested(al, login));
 /// assert_eq!(effects, [Effect::Send { to: [al].into_iter().collect(), reply: Reply::Welcome(Name::parse("al")?) }]);
@@ -38,7 +40,7 @@ pub fn step(state: &mut State, event: Event) -> Vec<Effect> {
 pub fn step_into(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
     match event {
         Event::Ticked(now) => ticked(state, now, effects),
-        Event::Connected(conn) => connected(state, conn, effects),
+        Event::Connected(conn, origin) => connected(state, conn, origin, effects),
         Event::Requested(conn, request) => requested(state, conn, request, effects),
         Event::InputEnded(conn) => input_ended(state, conn, effects),
         Event::OutboxOverflowed(conn) => end(state, conn, CloseReason::TooSlow, effects),
@@ -55,26 +57,40 @@ fn ticked(state: &mut State, now: Millis, effects: &mut Vec<Effect>) {
             end(state, conn, CloseReason::LoginTimeout, effects);
         }
     }
-    while let Some(conn) = state.flushes.pop(now) {
+    while state.drain == Drain::No
+        && let Some(conn) = state.next_idle()
+    {
+        end(state, conn, CloseReason::Idle, effects);
+    }
+    while let Some(conn) = state.refusals.pop(now).or_else(|| state.flushes.pop(now)) {
         if state.conns.contains_key(&conn) {
-            effects.push(Effect::Abort(conn));
+            abort(state, conn, effects);
         }
     }
     if state.drain.deadline().is_some_and(|deadline| deadline <= now) {
         state.drain = Drain::Aborted;
-        effects.extend(state.conns_where(|_| true).into_iter().map(Effect::Abort));
+        for conn in state.conns_where(|_| true) {
+            abort(state, conn, effects);
+        }
     }
+    state.admission.forget(now);
 }
 
-fn connected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
+fn connected(state: &mut State, conn: ConnId, origin: Origin, effects: &mut Vec<Effect>) {
     if state.conns.contains_key(&conn) {
         return;
     }
-    state.conns.insert(conn, Conn { phase: Phase::Greeting, input_open: state.drain == Drain::No });
-    match state.drain {
-        Drain::No => {}
-        Drain::Inputs(_) | Drain::Outputs(_) => return end(state, conn, CloseReason::ShuttingDown, effects),
-        Drain::Aborted => return effects.push(Effect::Abort(conn)),
+    state.counters.connected += 1;
+    if state.drain != Drain::No {
+        state.conns.insert(conn, Conn::new(Phase::Greeting, false, Standing::Uncounted));
+        return match state.drain {
+            Drain::Aborted => abort(state, conn, effects),
+            _ => end(state, conn, CloseReason::ShuttingDown, effects),
+        };
+    }
+    match state.admission.admit(origin, &state.limits, state.now) {
+        Ok(standing) => drop(state.conns.insert(conn, Conn::new(Phase::Greeting, true, standing))),
+        Err(reason) => return refuse(state, conn, reason, effects),
     }
     let deadline = state.now.plus(state.limits.login_ms_max);
     let conns = &state.conns;
@@ -83,11 +99,28 @@ fn connected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     });
 }
 
+/// Does not let a connection in, and says why; or not even that, if too many are being told just now (guarantee G9).
+fn refuse(state: &mut State, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
+    state.counters.close(reason);
+    let standing = state.admission.refuse(&state.limits);
+    state.conns.insert(conn, Conn::new(Phase::Closing, true, standing));
+    if standing != Standing::Refused {
+        state.counters.dropped += 1;
+        return effects.push(Effect::Abort(conn));
+    }
+    let deadline = state.now.plus(state.limits.refusal_ms_max);
+    let conns = &state.conns;
+    state.refusals.push(deadline, conn, conns.len(), |conn| conns.contains_key(&conn));
+    close(conn, reason, effects);
+}
+
 fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Vec<Effect>) {
-    match state.conns.get(&conn).map(|conn| &conn.phase) {
-        None | Some(Phase::Closing) => {} // it sent this before it could know
-        Some(Phase::Greeting) => effects.push(reply(conn, log_in(state, conn, request))),
-        Some(Phase::Active(name)) => {
+    let Some(known) = state.conns.get_mut(&conn) else { return };
+    match &known.phase {
+        Phase::Closing => {} // it sent this before it could know
+        Phase::Greeting => effects.push(reply(conn, log_in(state, conn, request))),
+        Phase::Active(name) => {
+            known.heard_at = state.now;
             let from = name.clone();
             obey(state, conn, from, request, effects);
         }
@@ -168,9 +201,10 @@ fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
 
 fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     state.end_session(conn);
-    if state.conns.remove(&conn).is_none() {
+    let Some(Conn { standing, .. }) = state.conns.remove(&conn) else {
         return; // it is not there, and whatever follows from its end was said before
-    }
+    };
+    state.admission.leave(standing, &state.limits, state.now);
     match state.drain {
         Drain::No => {}
         Drain::Inputs(_) => inputs_drained(state, effects),
@@ -213,16 +247,21 @@ fn end(state: &mut State, conn: ConnId, reason: CloseReason, effects: &mut Vec<E
     if state.end_session(conn).is_none() {
         return;
     }
-    let farewell = match reason {
-        CloseReason::InputEnded => None, // it left first
-        CloseReason::Quit => Some(Farewell::Quit),
-        CloseReason::LoginTimeout => Some(Farewell::LoginTimeout),
-        CloseReason::TooSlow => Some(Farewell::TooSlow),
-        CloseReason::ShuttingDown => Some(Farewell::ShuttingDown),
-    };
-    effects.extend(farewell.map(|farewell| reply(conn, Reply::Bye(farewell))));
-    effects.push(Effect::Close { conn, reason });
+    state.counters.close(reason);
+    close(conn, reason, effects);
     inputs_drained(state, effects); // it may have been the last to be waited for
+}
+
+/// Says why, and closes.
+fn close(conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
+    effects.extend(reason.farewell().map(|farewell| reply(conn, Reply::Bye(farewell))));
+    effects.push(Effect::Close { conn, reason });
+}
+
+/// Gives a connection up, with whatever waits for it.
+fn abort(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
+    state.counters.aborted += 1;
+    effects.push(Effect::Abort(conn));
 }
 
 fn reply(to: ConnId, reply: Reply) -> Effect {

@@ -11,8 +11,14 @@ use seriatim::protocol::Name;
 use seriatim::server::Config;
 use seriatim::server::smol::Address;
 
+use super::machine;
+use super::units::{Count, Network, OrOff, Seconds};
+
 /// Where the server listens and the client connects if nothing else is said.
 const ADDRESS: &str = "127.0.0.1:7878";
+
+/// The longest that Linux waits before it asks a silent peer.
+const KEEPALIVE_S_MAX: u32 = 32_767;
 
 /// A small, fast, strict chat broker, and a client for it.
 #[derive(Parser)]
@@ -48,13 +54,57 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     recipients_max: u32,
 
+    /// The most connections; fewer if the limit of open files does not allow so many.
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    connections_max: Count,
+
+    /// The most connections from one address (IPv6: from one /64), or off.
+    #[arg(long, value_name = "COUNT", default_value = "64")]
+    connections_per_address_max: OrOff<Count>,
+
+    /// The most connections made from one address in a minute, or off.
+    #[arg(long, value_name = "COUNT", default_value = "600")]
+    connects_per_minute_max: OrOff<Count>,
+
+    /// Addresses (192.0.2.1, 2001:db8::/32) that may make as many connections as they like, or none. May be given several
+    /// times. Behind a proxy, all clients come from its address.
+    #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
+    exempt: Vec<Network>,
+
+    /// The most connections that have not logged in yet.
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    logins_pending_max: Count,
+
+    /// How many lines a client may send in a second, or off; beyond that it is read more slowly.
+    #[arg(long, value_name = "COUNT", default_value = "off")]
+    lines_per_second_max: OrOff<Count>,
+
     /// How many bytes may wait for one client; beyond that it is closed as too slow.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = value_parser!(u32).range(4096..))]
     outbox_bytes_max: u32,
 
+    /// How many bytes may wait for all clients together; beyond that, whoever has more than 64 KiB waiting is closed as
+    /// too slow. [default: a quarter of the memory]
+    #[arg(long, value_name = "BYTES")]
+    outbox_bytes_total_max: Option<usize>,
+
     /// How long a client may take to log in, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     login_timeout: Seconds,
+
+    /// How long a client that is logged in may say nothing, in seconds, or off.
+    #[arg(long, value_name = "SECONDS", default_value = "off")]
+    idle_timeout: OrOff<Seconds>,
+
+    /// How long a client may take nothing of what is being written to it, in seconds, or off; then its connection is
+    /// reset.
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    write_timeout: OrOff<Seconds>,
+
+    /// How long a connection may be silent before its peer is asked whether it is still there, in whole seconds, or off.
+    /// Whoever does not answer three times, 10 s apart, is gone.
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    keepalive: OrOff<Count>,
 
     /// How long a client that leaves may take to accept what waits for it, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
@@ -66,6 +116,11 @@ pub(crate) struct ServeOptions {
 }
 
 impl ServeOptions {
+    /// How long a connection may be silent before its peer is asked whether it is still there.
+    pub(crate) fn keepalive(&self) -> Option<Duration> {
+        self.keepalive.0.map(|Count(seconds)| Duration::from_secs(seconds.into()))
+    }
+
     /// What was asked for, or why it makes no sense.
     pub(crate) fn config(&self) -> Result<Config, String> {
         // One line from anybody must never be too much for a client that reads.
@@ -76,19 +131,37 @@ impl ServeOptions {
                 self.outbox_bytes_max, self.line_bytes_max
             ));
         }
+        if self.keepalive.0.is_some_and(|Count(seconds)| seconds > KEEPALIVE_S_MAX) {
+            return Err(format!("--keepalive takes at most {KEEPALIVE_S_MAX} seconds, or off"));
+        }
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
         Ok(Config {
             limits: Limits {
                 line_bytes_max: size(self.line_bytes_max),
                 recipients_max: size(self.recipients_max),
+                connections_max: size(self.connections_max.0),
+                connections_per_address_max: self.connections_per_address_max.0.map(|Count(max)| size(max)),
+                connects_per_minute_max: self.connects_per_minute_max.0.map(|Count(max)| max),
+                logins_pending_max: size(self.logins_pending_max.0),
                 login_ms_max: self.login_timeout.ms,
+                idle_ms_max: self.idle_timeout.0.map(|Seconds { ms }| ms),
                 flush_ms_max: self.flush_timeout.ms,
                 drain_ms_max: self.drain_timeout.ms,
+                ..Limits::default()
             },
             outbox_bytes_max: size(self.outbox_bytes_max),
+            outbox_bytes_total_max: self.outbox_bytes_total_max.unwrap_or_else(quarter_of_the_memory),
+            lines_per_second_max: self.lines_per_second_max.0.map(|Count(max)| max),
+            write_ms_max: self.write_timeout.0.map(|Seconds { ms }| ms),
+            exempt: self.exempt.iter().filter_map(|network| network.0).collect(),
             ..Config::default()
         })
     }
+}
+
+/// Or what is the default when nobody knows how much memory there is.
+fn quarter_of_the_memory() -> usize {
+    machine::memory_bytes().map_or(Config::default().outbox_bytes_total_max, |bytes| bytes / 4)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,25 +170,6 @@ pub(crate) enum LogFormat {
     Json,
     /// Lines for people.
     Text,
-}
-
-/// A span of time, given in seconds, fractions allowed.
-#[derive(Clone, Copy)]
-struct Seconds {
-    ms: u64,
-}
-
-impl FromStr for Seconds {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Seconds, &'static str> {
-        match text.parse::<f64>().map(Duration::try_from_secs_f64) {
-            Ok(Ok(span)) if span.as_secs() <= 86_400 => {
-                Ok(Seconds { ms: u64::try_from(span.as_millis()).unwrap_or(u64::MAX) })
-            }
-            _ => Err("expected a number of seconds from 0 to 86400"),
-        }
-    }
 }
 
 #[derive(Args)]

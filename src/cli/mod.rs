@@ -2,7 +2,9 @@
 
 pub(crate) mod args;
 pub(crate) mod chat;
+mod machine;
 pub(crate) mod serve;
+mod units;
 
 use std::fmt::Display;
 

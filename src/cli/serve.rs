@@ -2,17 +2,19 @@
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
 use seriatim::server::runtime::Runtime;
 use seriatim::server::smol::{Address, Smol, SmolListener};
 use seriatim::server::{Config, serve};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
-use super::complain;
+use super::units::{Networks, or_off};
+use super::{complain, machine};
 
 pub(crate) fn run(options: &ServeOptions) -> ExitCode {
     match start(options) {
@@ -26,13 +28,15 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
 
 /// Serves until a signal has come and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
-    let config = options.config()?;
+    let mut config = options.config()?;
     let _log = start_log(options.log);
-    let listeners = listen(&options.listen)?;
+    let listeners = listen(&options.listen, options.keepalive())?;
     let signals = Signals::new([Signal::Int, Signal::Term])
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
     let runtime = Smol::new();
-    announce(&listeners, &config);
+    limit_connections(&mut config, listeners.len())?;
+    announce(&listeners);
+    announce_limits(&config, options.keepalive());
     let shutdown = first_signal(runtime.clone(), signals);
     runtime.block_on(serve(runtime.clone(), listeners, config, shutdown));
     info!("stopped");
@@ -52,14 +56,33 @@ fn start_log(format: LogFormat) -> WorkerGuard {
     guard
 }
 
-fn listen(addresses: &[Address]) -> Result<Vec<SmolListener>, String> {
-    let listen =
-        |address| SmolListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"));
+fn listen(addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<SmolListener>, String> {
+    let listen = |address| match SmolListener::bind(address) {
+        Ok(listener) => Ok(listener.with_keepalive(keepalive)),
+        Err(error) => Err(format!("cannot listen on {address}: {error}")),
+    };
     addresses.iter().map(listen).collect()
 }
 
+/// Every connection is an open file: allows as many as there can be.
+fn limit_connections(config: &mut Config, listeners: usize) -> Result<(), String> {
+    let Some((possible, files)) = machine::connections_possible(listeners) else { return Ok(()) };
+    if possible == 0 {
+        return Err(format!("the limit of {files} open files leaves none for connections"));
+    }
+    let asked = config.limits.connections_max;
+    if possible < asked {
+        warn!(
+            asked,
+            possible, files, "fewer connections are possible than asked for: raise the limit of open files"
+        );
+        config.limits.connections_max = possible;
+    }
+    Ok(())
+}
+
 /// Says where the server listens and how to connect.
-fn announce(listeners: &[SmolListener], config: &Config) {
+fn announce(listeners: &[SmolListener]) {
     for listener in listeners {
         let address = listener.address();
         let nc = match &address {
@@ -71,14 +94,28 @@ fn announce(listeners: &[SmolListener], config: &Config) {
         };
         info!("listening on {address}, connect with: seriatim chat NAME@{address}, or: {nc}");
     }
+}
+
+/// Says what the server allows.
+fn announce_limits(config: &Config, keepalive: Option<Duration>) {
     let limits = &config.limits;
     info!(
+        connections_max = limits.connections_max,
+        connections_per_address_max = %or_off(limits.connections_per_address_max),
+        connects_per_minute_max = %or_off(limits.connects_per_minute_max),
+        exempt = %Networks(&config.exempt),
+        logins_pending_max = limits.logins_pending_max,
         line_bytes_max = limits.line_bytes_max,
         recipients_max = limits.recipients_max,
+        lines_per_second_max = %or_off(config.lines_per_second_max),
         outbox_bytes_max = config.outbox_bytes_max,
+        outbox_bytes_total_max = config.outbox_bytes_total_max,
         login_ms_max = limits.login_ms_max,
+        idle_ms_max = %or_off(limits.idle_ms_max),
+        write_ms_max = %or_off(config.write_ms_max),
         flush_ms_max = limits.flush_ms_max,
         drain_ms_max = limits.drain_ms_max,
+        keepalive_s = %or_off(keepalive.map(|keepalive| keepalive.as_secs())),
         "limits"
     );
 }

@@ -93,6 +93,21 @@ pub enum Farewell {
     /// The server is going away.
     #[error("server shutting down")]
     ShuttingDown,
+    /// It said nothing for too long.
+    #[error("idle")]
+    Idle,
+    /// It is not let in: the server has as many connections as it allows.
+    #[error("server full")]
+    ServerFull,
+    /// It is not let in: as many connections are there from its address as may be.
+    #[error("too many connections from your address")]
+    AddressFull,
+    /// It is not let in: as many connections were made from its address in the last minute as may be.
+    #[error("too many new connections from your address")]
+    AddressTooFast,
+    /// It is not let in: as many connections have not logged in yet as may be.
+    #[error("too many logins pending")]
+    TooManyLogins,
 }
 
 const HELP: &str = "\

@@ -11,8 +11,8 @@ use tracing::{debug, warn};
 use super::ingress::Input;
 use super::outbox::Outbox;
 use super::runtime::{Listener, PeerAddr, Runtime};
-use super::{World, conn};
-use crate::ConnId;
+use super::{Config, World, conn};
+use crate::{ConnId, Origin};
 
 /// How long to wait when accepting fails, in milliseconds: what is exhausted (file descriptors, memory) comes back only
 /// when somebody leaves.
@@ -32,10 +32,23 @@ pub(super) async fn run<R: Runtime>(
         let permit = world.ingress.permit().await;
         let conn = ConnId(ids.fetch_add(1, Ordering::Relaxed));
         debug!(%conn, %peer, "connected");
-        let outbox = Arc::new(Outbox::new(world.config.outbox_bytes_max));
-        world.ingress.send(Input::Connected(conn, outbox.clone(), permit));
+        let outbox = Arc::new(Outbox::new(world.room.clone()));
+        let origin = origin(&world.config, peer);
+        world.ingress.send(Input::Connected(conn, origin, outbox.clone(), permit));
         world.runtime.preempt().await;
         world.runtime.spawn(conn::run(world.clone(), conn, peer, stream, outbox));
+    }
+}
+
+/// Where a client comes from, as far as limits go.
+fn origin(config: &Config, peer: PeerAddr) -> Origin {
+    match peer {
+        PeerAddr::Unix => Origin::Exempt,
+        PeerAddr::Tcp(address) => {
+            let address = address.ip().to_canonical();
+            let exempt = config.exempt.iter().any(|network| network.contains(&address));
+            if exempt { Origin::Exempt } else { Origin::of(address) }
+        }
     }
 }
 
@@ -54,5 +67,27 @@ async fn accept<R: Runtime>(world: &World<R>, listener: &R::Listener) -> Option<
                 world.runtime.sleep_until(world.runtime.now().plus(RETRY_MS)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_exempt_is_said_by_networks() {
+        let config = Config::default();
+        let exempt = |config: &Config, address: &str| {
+            origin(config, PeerAddr::Tcp(address.parse().unwrap())) == Origin::Exempt
+        };
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(exempt(&config, address), "{address}");
+        }
+        for address in ["192.0.2.1:1", "[::2]:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(!exempt(&config, address), "{address}");
+        }
+        assert_eq!(origin(&config, PeerAddr::Unix), Origin::Exempt);
+        let config = Config { exempt: vec!["2001:db8::/32".parse().unwrap()], ..config };
+        assert!(exempt(&config, "[2001:db8:ffff::1]:1") && !exempt(&config, "127.0.0.1:1"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tracing::info;
 use super::World;
 use super::ingress::Input;
 use super::outbox::{Outbox, Take};
+use super::pace::Pace;
 use super::runtime::{PeerAddr, Reader, Runtime, Stream, Writer};
 use crate::protocol::Session;
 use crate::{CloseReason, ConnId};
@@ -43,9 +44,14 @@ pub(super) async fn run<R: Runtime>(
     let report = Report { world: &world, conn };
     let (reader, writer) = stream.split();
     let session = Session::new(&world.config.limits);
-    let end =
-        Conn { world: &world, conn, outbox: &outbox, reader, session, broken: false }.converse(writer).await;
-    info!(%conn, %peer, reason = %end, "disconnected");
+    let pace = Pace::new(world.config.lines_per_second_max);
+    let served = Conn { world: &world, conn, outbox: &outbox, reader, session, pace, broken: false };
+    let end = served.converse(writer).await;
+    if end.is_refusal() {
+        world.refusals.log(world.runtime.now(), conn, peer, end);
+    } else {
+        info!(%conn, %peer, reason = %end, "disconnected");
+    }
     drop(report);
 }
 
@@ -67,6 +73,7 @@ struct Conn<'a, R: Runtime> {
     outbox: &'a Outbox,
     reader: <R::Stream as Stream>::Reader,
     session: Session,
+    pace: Pace,
     /// Writing has failed. The operating system may say that only once, and show the end of the stream to who reads on.
     broken: bool,
 }
@@ -77,8 +84,19 @@ enum End {
     Closed(CloseReason),
     /// What waited could not be written in time.
     GaveUp,
+    /// It was given up before anything was said: nobody had the time to tell it why.
+    Dropped,
+    /// It took nothing of what was being written to it for too long.
+    Stalled,
     /// The socket broke.
     Broken(io::Error),
+}
+
+impl End {
+    /// The client was never let in.
+    fn is_refusal(&self) -> bool {
+        matches!(self, End::Closed(reason) if reason.is_refusal()) || matches!(self, End::Dropped)
+    }
 }
 
 impl fmt::Display for End {
@@ -86,6 +104,8 @@ impl fmt::Display for End {
         match self {
             End::Closed(reason) => reason.fmt(f),
             End::GaveUp => f.write_str("did not read its last lines in time"),
+            End::Dropped => f.write_str("dropped"),
+            End::Stalled => f.write_str("stalled"),
             End::Broken(error) => error.fmt(f),
         }
     }
@@ -95,6 +115,7 @@ impl fmt::Display for End {
 enum WriteEnd {
     Flushed,
     Aborted,
+    Stalled,
     Broken(io::Error),
 }
 
@@ -110,12 +131,16 @@ impl<R: Runtime> Conn<'_, R> {
     /// Reads and writes side by side; neither ever waits for the other.
     async fn converse(mut self, mut writer: <R::Stream as Stream>::Writer) -> End {
         let outbox = self.outbox;
-        let (written, read) = both(write(outbox, &mut writer), self.read()).await;
+        let (written, read) = both(write(self.world, outbox, &mut writer), self.read()).await;
         match (written, read) {
             (None, Some(Err(error))) => End::Broken(error),
             (None, _) | (Some(WriteEnd::Aborted), _) => {
                 writer.reset();
-                End::GaveUp
+                if outbox.closed().is_some() { End::GaveUp } else { End::Dropped }
+            }
+            (Some(WriteEnd::Stalled), _) => {
+                writer.reset();
+                End::Stalled
             }
             (Some(WriteEnd::Flushed), read) => {
                 // If this fails, the client is gone and has what it has.
@@ -140,13 +165,18 @@ impl<R: Runtime> Conn<'_, R> {
     ///
     /// Cancel safe: between the read and the queue there is no waiting.
     async fn read(&mut self) -> io::Result<ReadEnd> {
-        let Conn { world, conn, outbox, reader, session, broken } = self;
+        let Conn { world, conn, outbox, reader, session, pace, broken } = self;
         loop {
             let stopped = poll_fn(|cx| outbox.poll_stop_reading(cx).map(|()| None));
             let readable = async {
                 // One read at a time, and behind everybody else's: nobody gets more turns than others.
                 poll_fn(|cx| outbox.poll_processed(cx)).await;
-                readable(reader).await;
+                if let Some(at) = pace.ready_at().filter(|&at| at > world.runtime.now()) {
+                    world.runtime.sleep_until(at).await;
+                }
+                if !pace.holds() {
+                    readable(reader).await;
+                }
                 Some(world.ingress.permit().await)
             };
             let Some(permit) = or(stopped, readable).await else {
@@ -155,13 +185,21 @@ impl<R: Runtime> Conn<'_, R> {
             };
             world.runtime.preempt().await;
             let mut requests = Vec::new();
-            let length = try_read(reader, |bytes| match outbox.closed() {
-                Some(_) => {}                             // the session is over: nothing more counts
-                None if bytes.is_empty() && *broken => {} // a line that broke off is none
-                None if bytes.is_empty() => session.finish(&mut requests),
-                None => session.feed(bytes, &mut requests),
-            })?;
-            if length == Some(0) {
+            let mut ended = false;
+            let now = world.runtime.now();
+            if pace.holds() {
+                pace.release(now, |bytes| session.feed(bytes, &mut requests));
+            } else {
+                let most = pace.read_bytes_max(READ_BYTES_MAX);
+                let length = try_read(reader, most, |bytes| match outbox.closed() {
+                    Some(_) => {}                             // the session is over: nothing more counts
+                    None if bytes.is_empty() && *broken => {} // a line that broke off is none
+                    None if bytes.is_empty() => session.finish(&mut requests),
+                    None => session.feed(pace.pass(bytes, now), &mut requests),
+                })?;
+                ended = length == Some(0);
+            }
+            if ended {
                 world.ingress.send(Input::Ended(*conn, requests));
                 return Ok(ReadEnd::Eof);
             }
@@ -177,7 +215,7 @@ impl<R: Runtime> Conn<'_, R> {
         loop {
             readable(&mut self.reader).await;
             self.world.runtime.preempt().await;
-            if try_read(&mut self.reader, |_| ())? == Some(0) {
+            if try_read(&mut self.reader, READ_BYTES_MAX, |_| ())? == Some(0) {
                 return Ok(());
             }
         }
@@ -198,10 +236,10 @@ async fn readable(reader: &mut impl Reader) {
     let _ = poll_fn(|cx| reader.poll_readable(cx)).await;
 }
 
-/// Hands what is there to `read` (nothing at the end of the stream) and says how many bytes it was; `None` if there was
-/// nothing to read after all.
-fn try_read(reader: &mut impl Reader, read: impl FnOnce(&[u8])) -> io::Result<Option<usize>> {
-    BUFFER.with_borrow_mut(|buffer| match reader.try_read(buffer) {
+/// Hands what is there, `most` bytes of it, to `read` (nothing at the end of the stream) and says how many bytes it was;
+/// `None` if there was nothing to read after all.
+fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&[u8])) -> io::Result<Option<usize>> {
+    BUFFER.with_borrow_mut(|buffer| match reader.try_read(&mut buffer[..most]) {
         Ok(length) => {
             read(&buffer[..length]);
             Ok(Some(length))
@@ -237,7 +275,11 @@ async fn both<A, B>(
 }
 
 /// Writes what waits, all there is in one call, until the broker closes the connection.
-async fn write(outbox: &Outbox, mut writer: impl AsyncWrite + Unpin) -> WriteEnd {
+async fn write<R: Runtime>(
+    world: &World<R>,
+    outbox: &Outbox,
+    mut writer: impl AsyncWrite + Unpin,
+) -> WriteEnd {
     let mut batch = Vec::new();
     loop {
         match poll_fn(|cx| outbox.poll_take(cx, &mut batch)).await {
@@ -247,21 +289,41 @@ async fn write(outbox: &Outbox, mut writer: impl AsyncWrite + Unpin) -> WriteEnd
         }
         let mut rest = &batch[..];
         while !rest.is_empty() {
-            let wrote = poll_fn(|cx| match outbox.poll_abort(cx) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => Pin::new(&mut writer).poll_write(cx, rest).map(Some),
-            });
-            match wrote.await {
-                None => return WriteEnd::Aborted,
-                Some(Ok(0)) => return WriteEnd::Broken(io::ErrorKind::WriteZero.into()),
-                Some(Ok(length)) => {
+            // Only a write that has to wait sets a timer.
+            let stalled = async {
+                let Some(ms) = world.config.write_ms_max else { return pending().await };
+                world.runtime.sleep_until(world.runtime.now().plus(ms)).await;
+                Err(WriteEnd::Stalled)
+            };
+            match or(write_some(outbox, &mut writer, rest), stalled).await {
+                Ok(length) => {
                     outbox.wrote(length);
                     rest = &rest[length..];
                 }
-                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Some(Err(error)) => return WriteEnd::Broken(error),
+                Err(end) => return end,
             }
         }
         batch.clear();
+    }
+}
+
+/// Writes some of it, at least a byte, and says how much; or how writing has ended.
+async fn write_some(
+    outbox: &Outbox,
+    mut writer: impl AsyncWrite + Unpin,
+    bytes: &[u8],
+) -> Result<usize, WriteEnd> {
+    loop {
+        let wrote = poll_fn(|cx| match outbox.poll_abort(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut writer).poll_write(cx, bytes).map(Some),
+        });
+        return match wrote.await {
+            None => Err(WriteEnd::Aborted),
+            Some(Ok(0)) => Err(WriteEnd::Broken(io::ErrorKind::WriteZero.into())),
+            Some(Ok(length)) => Ok(length),
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Some(Err(error)) => Err(WriteEnd::Broken(error)),
+        };
     }
 }

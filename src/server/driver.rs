@@ -143,9 +143,9 @@ impl<R: Runtime> Driver<R> {
     fn take(&mut self, input: Input) {
         self.tell_time();
         match input {
-            Input::Connected(conn, outbox, _permit) => {
+            Input::Connected(conn, origin, outbox, _permit) => {
                 self.clients.insert(conn, Client { outbox, inbox: VecDeque::new() });
-                self.tell(Event::Connected(conn));
+                self.tell(Event::Connected(conn, origin));
             }
             Input::Requests(conn, requests, permit) => {
                 self.put(conn, Brought::Requests(requests.into_iter(), Some(permit)));

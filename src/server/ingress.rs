@@ -10,16 +10,16 @@ use async_channel::{Receiver, Sender};
 use async_lock::{Semaphore, SemaphoreGuardArc};
 
 use super::outbox::Outbox;
-use crate::ConnId;
 use crate::protocol::Request;
+use crate::{ConnId, Origin};
 
 /// How many reads (of up to [`READ_BYTES_MAX`](super::conn::READ_BYTES_MAX) each) and new connections wait at most.
 const PERMITS: usize = 16;
 
 /// What the driver is told.
 pub(super) enum Input {
-    /// A client has connected; what is for it goes into this outbox.
-    Connected(ConnId, Arc<Outbox>, Permit),
+    /// A client has connected, from there; what is for it goes into this outbox.
+    Connected(ConnId, Origin, Arc<Outbox>, Permit),
     /// What one read brought, in order.
     Requests(ConnId, Vec<Request>, Permit),
     /// The client's last words, if any, and then no more.

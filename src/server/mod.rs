@@ -6,8 +6,10 @@
 //! - `ingress`: the one queue, bounded, into the driver;
 //! - [`outbox`]: the bounded queue to one client, and the driver's orders about it;
 //! - `driver`: takes from the queue, steps, carries out the effects. The only caller of `step`;
+//! - `pace`: how fast one client's lines are taken;
 //! - `conn`: one task per connection;
 //! - `accept`: one task per listener;
+//! - `refusals`: what the log says of those who are not let in;
 //! - `shutdown`: from the first signal to the last byte.
 //!
 //! No channel of this graph can block in a circle: connections wait for the queue, the driver waits for nobody, and an
@@ -18,14 +20,21 @@ mod conn;
 mod driver;
 mod ingress;
 pub mod outbox;
+mod pace;
+mod refusals;
 pub mod runtime;
 mod shutdown;
 pub mod smol;
 
 use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use crate::{Limits, State};
+use outbox::Room;
+use refusals::RefusalLog;
 use runtime::Runtime;
 
 /// How a server is to behave.
@@ -35,17 +44,45 @@ pub struct Config {
     pub limits: Limits,
     /// How many bytes may wait for one client. Beyond that it is closed as too slow.
     pub outbox_bytes_max: usize,
+    /// How many bytes may wait for all clients together. Beyond that, whoever has more than the floor waiting is closed as
+    /// too slow when more comes.
+    pub outbox_bytes_total_max: usize,
+    /// How many bytes may wait for one client whatever waits for the others.
+    pub outbox_bytes_floor: usize,
+    /// How many lines a client may send in a second; beyond that it is read more slowly.
+    pub lines_per_second_max: Option<u32>,
+    /// How long a client may take nothing of what is being written to it, in milliseconds. Beyond that its connection is
+    /// reset.
+    pub write_ms_max: Option<u64>,
+    /// Addresses to which the limits for each address do not apply.
+    pub exempt: Vec<IpNet>,
     /// Keys the hash of names: random in production, fixed in a simulation.
     pub hash_seed: [u64; 2],
 }
 
 impl Default for Config {
-    /// The default limits, 1 MiB for each outbox, and a seed from the operating system's randomness.
+    /// The default limits, 1 MiB for each outbox and 1 GiB for all, 30 s for a write, loopback exempt, and a seed from the operating system's randomness.
     fn default() -> Config {
         use std::hash::{BuildHasher, RandomState};
         let random = || RandomState::new().hash_one(0);
-        Config { limits: Limits::default(), outbox_bytes_max: 1024 * 1024, hash_seed: [random(), random()] }
+        Config {
+            limits: Limits::default(),
+            outbox_bytes_max: 1024 * 1024,
+            outbox_bytes_total_max: 1024 * 1024 * 1024,
+            outbox_bytes_floor: 64 * 1024,
+            lines_per_second_max: None,
+            write_ms_max: Some(30_000),
+            exempt: loopback(),
+            hash_seed: [random(), random()],
+        }
     }
+}
+
+/// The addresses of the machine itself.
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
+    vec![v4.into(), v6.into()]
 }
 
 /// Serves all that connect to `listeners`, until `shutdown` is ready and everybody has been flushed and gone, or the
@@ -58,7 +95,9 @@ pub async fn serve<R: Runtime>(
 ) {
     let (ingress, inputs) = ingress::queue();
     let state = State::new(config.limits.clone(), config.hash_seed);
-    let world = Arc::new(World { runtime: runtime.clone(), ingress, config });
+    let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
+    let refusals = RefusalLog::default();
+    let world = Arc::new(World { runtime: runtime.clone(), ingress, room, refusals, config });
     shutdown::accept_until(&world, listeners, shutdown);
     driver::Driver::new(runtime, inputs, state).run().await;
 }
@@ -67,5 +106,8 @@ pub async fn serve<R: Runtime>(
 struct World<R> {
     runtime: R,
     ingress: ingress::Ingress,
+    /// For the outboxes.
+    room: Arc<Room>,
+    refusals: RefusalLog,
     config: Config,
 }

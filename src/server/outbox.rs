@@ -5,7 +5,8 @@
 //! (guarantee G6).
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::CloseReason;
@@ -13,10 +14,43 @@ use crate::CloseReason;
 /// Room beyond the limit that only the last line of a session, its goodbye, may use.
 const FAREWELL_BYTES: usize = 64;
 
+/// What all outboxes of a server may hold, each and together.
+#[derive(Debug)]
+pub struct Room {
+    /// The most bytes that one outbox holds.
+    pub bytes_max: usize,
+    /// The most bytes that all of them hold, but for the floor.
+    pub bytes_total_max: usize,
+    /// What each may hold even then.
+    pub bytes_floor: usize,
+    used: AtomicUsize,
+}
+
+impl Room {
+    /// Room in which nothing is used.
+    pub fn new(bytes_max: usize, bytes_total_max: usize, bytes_floor: usize) -> Arc<Room> {
+        Arc::new(Room { bytes_max, bytes_total_max, bytes_floor, used: AtomicUsize::new(0) })
+    }
+
+    /// How many bytes wait in all outboxes, those being written among them.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes an outbox may hold, so many more among them.
+    fn bytes_max_with(&self, more: usize) -> usize {
+        if self.used().saturating_add(more) > self.bytes_total_max {
+            self.bytes_max.min(self.bytes_floor)
+        } else {
+            self.bytes_max
+        }
+    }
+}
+
 /// The bounded queue to one client.
 #[derive(Debug)]
 pub struct Outbox {
-    bytes_max: usize,
+    room: Arc<Room>,
     inner: Mutex<Inner>,
 }
 
@@ -80,9 +114,9 @@ pub enum Take {
 }
 
 impl Outbox {
-    /// An empty outbox for up to `bytes_max` bytes, those being written among them.
-    pub fn new(bytes_max: usize) -> Outbox {
-        Outbox { bytes_max, inner: Mutex::default() }
+    /// An empty outbox, which takes its place in the room of all.
+    pub fn new(room: Arc<Room>) -> Outbox {
+        Outbox { room, inner: Mutex::default() }
     }
 
     /// For the driver: puts whole lines in, or seals the outbox if they do not fit.
@@ -91,12 +125,13 @@ impl Outbox {
         if inner.sealed {
             return Push::Sealed;
         }
-        if inner.queued.len() + inner.in_flight + lines.len() > self.bytes_max {
+        let bytes_max = self.room.bytes_max_with(lines.len());
+        if inner.queued.len() + inner.in_flight + lines.len() > bytes_max {
             inner.sealed = true;
             return Push::Overflowed;
         }
-        inner.queued.extend_from_slice(lines);
-        let pressing = inner.writer != Writer::Busy && inner.queued.len() > self.bytes_max / 2;
+        self.put(&mut inner, lines);
+        let pressing = inner.writer != Writer::Busy && inner.queued.len() > bytes_max / 2;
         if inner.writer == Writer::Idle {
             wake(inner);
         }
@@ -107,10 +142,15 @@ impl Outbox {
     pub fn push_farewell(&self, line: &[u8]) {
         let mut inner = self.lock();
         inner.sealed = true;
-        if inner.queued.len() + inner.in_flight + line.len() <= self.bytes_max + FAREWELL_BYTES {
-            inner.queued.extend_from_slice(line);
+        if inner.queued.len() + inner.in_flight + line.len() <= self.room.bytes_max + FAREWELL_BYTES {
+            self.put(&mut inner, line);
         }
         wake(inner);
+    }
+
+    fn put(&self, inner: &mut Inner, lines: &[u8]) {
+        inner.queued.extend_from_slice(lines);
+        self.room.used.fetch_add(lines.len(), Ordering::Relaxed);
     }
 
     /// For the driver: all that was read from this client has been processed; more may be read.
@@ -168,6 +208,7 @@ impl Outbox {
     /// For the connection's task: the socket has taken `bytes` of the batch.
     pub fn wrote(&self, bytes: usize) {
         self.lock().in_flight -= bytes;
+        self.room.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// For the connection's task: ready when the connection is to be dropped.
@@ -204,6 +245,14 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    /// What was never written waits no more.
+    fn drop(&mut self) {
+        let inner = self.lock();
+        self.room.used.fetch_sub(inner.queued.len() + inner.in_flight, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
     fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         match &mut self.waker {
@@ -223,5 +272,42 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
     drop(inner);
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(outbox: &Outbox) -> Vec<u8> {
+        let mut batch = Vec::new();
+        let taken = outbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut batch);
+        assert_eq!(taken, Poll::Ready(Take::Write));
+        batch
+    }
+
+    #[test]
+    fn g9_beyond_the_room_of_all_each_keeps_a_floor() {
+        let room = Room::new(100, 150, 10);
+        let [one, two, three] = [(); 3].map(|()| Outbox::new(room.clone()));
+        let _pressing = one.push(&[b'x'; 100]);
+        let _pressing = two.push(&[b'x'; 50]);
+        assert_eq!(room.used(), 150);
+        // Whoever holds little goes on; whoever holds more than the floor gets no more.
+        assert_ne!(three.push(&[b'x'; 10]), Push::Overflowed);
+        assert_eq!(two.push(b"x"), Push::Overflowed);
+        two.push_farewell(b"bye\n");
+        assert_eq!(three.push(b"x"), Push::Overflowed);
+        assert_eq!(room.used(), 164);
+        // What is written, or given up, is room for others.
+        assert_eq!(take(&one).len(), 100);
+        assert_eq!(room.used(), 164, "it is still being written");
+        one.wrote(60);
+        assert_eq!(room.used(), 104);
+        assert_ne!(one.push(&[b'x'; 46]), Push::Overflowed);
+        drop((one, two));
+        assert_eq!(room.used(), 10);
+        drop(three);
+        assert_eq!(room.used(), 0);
     }
 }

@@ -17,13 +17,20 @@ use std::time::{Duration, Instant};
 use async_executor::Executor;
 use async_io::{Async, Timer};
 use futures_io::AsyncWrite;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::runtime::{self, PeerAddr, Runtime};
 use crate::Millis;
 
 /// Connections that the operating system holds ready to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// How long a TCP connection may be silent before its peer is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How long the peer has to answer, and how often it is asked.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// smol's executor, driven by the thread that calls [`block_on`](Smol::block_on).
 #[derive(Clone)]
@@ -111,7 +118,11 @@ impl fmt::Display for Address {
 }
 
 /// A listening socket.
-pub struct SmolListener(Listening);
+pub struct SmolListener {
+    listening: Listening,
+    /// How long a TCP connection may be silent before the operating system asks whether its peer is still there.
+    keepalive: Option<Duration>,
+}
 
 enum Listening {
     Tcp(Async<TcpListener>),
@@ -133,19 +144,27 @@ impl SmolListener {
     /// # Errors
     /// Whatever the operating system says: the address is busy, unknown or forbidden.
     pub fn bind(address: &Address) -> io::Result<SmolListener> {
-        Ok(SmolListener(match address {
+        let listening = match address {
             Address::Tcp(address) => Listening::Tcp(Async::new(bind_tcp(address)?)?),
             Address::Unix(path) => {
                 remove_stale(path)?;
                 let listener = Async::new(UnixListener::bind(path)?)?;
                 Listening::Unix { file: SocketFile(path.clone()), listener }
             }
-        }))
+        };
+        Ok(SmolListener { listening, keepalive: Some(KEEPALIVE) })
+    }
+
+    /// How long a TCP connection may be silent before its peer is asked whether it is still there, if ever; a minute if
+    /// nothing is said. Whoever does not answer three times, 10 s apart, is gone.
+    #[must_use]
+    pub fn with_keepalive(self, keepalive: Option<Duration>) -> SmolListener {
+        SmolListener { keepalive, ..self }
     }
 
     /// Where it listens: the real port for port 0.
     pub fn address(&self) -> Address {
-        match &self.0 {
+        match &self.listening {
             Listening::Tcp(listener) => Address::Tcp(
                 listener.get_ref().local_addr().map_or_else(|e| e.to_string(), |address| address.to_string()),
             ),
@@ -189,11 +208,16 @@ impl runtime::Listener for SmolListener {
     type Stream = SmolStream;
 
     async fn accept(&self) -> io::Result<(SmolStream, PeerAddr)> {
-        match &self.0 {
+        match &self.listening {
             Listening::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 // Batches are whole already: nothing is gained by waiting for more.
                 let _ = stream.get_ref().set_nodelay(true);
+                if let Some(silent) = self.keepalive {
+                    let asking = TcpKeepalive::new().with_time(silent);
+                    let asking = asking.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+                    let _ = SockRef::from(stream.get_ref()).set_tcp_keepalive(&asking);
+                }
                 Ok((SmolStream(Half::Tcp(Arc::new(stream))), PeerAddr::Tcp(address)))
             }
             Listening::Unix { listener, .. } => {

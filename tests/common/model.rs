@@ -2,12 +2,12 @@
 //! code with the core, and the properties hold the core to it.
 
 use super::world::{Seen, World};
-use seriatim::{ConnId, Event, Limits};
+use seriatim::{ConnId, Event, Limits, Origin};
 
 /// What a client or the world does. Clients are numbered in the order in which they connect.
 #[derive(Clone, Debug)]
 pub enum Action {
-    Connect,
+    Connect(Origin),
     /// A line, without its newline.
     Send(usize, String),
     Eof(usize),
@@ -22,7 +22,7 @@ pub enum Action {
 pub fn act(world: &mut World, action: &Action) -> Vec<(usize, Seen)> {
     let conn = |client: usize| ConnId(client as u64 + 1);
     match action {
-        Action::Connect => drop(world.connect()),
+        Action::Connect(origin) => drop(world.connect(*origin)),
         Action::Send(client, line) => world.send(conn(*client), format!("{line}\n").as_bytes()),
         Action::Eof(client) if world.is_connected(conn(*client)) => world.end_input(conn(*client)),
         Action::Overflow(client) if world.is_connected(conn(*client)) => {
@@ -47,14 +47,25 @@ pub struct Model {
     ends: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Client {
     connected_at: u64,
+    origin: Origin,
+    entry: Entry,
+    /// When it last said something, or logged in.
+    heard_at: u64,
     name: Option<String>,
     /// When its session ended, and as which of all sessions.
     over: Option<(u64, u64)>,
     input_ended: bool,
     gone: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    LetIn,
+    Refused,
+    Dropped,
 }
 
 impl Model {
@@ -64,8 +75,28 @@ impl Model {
 
     pub fn act(&mut self, action: &Action) -> Vec<(usize, Seen)> {
         match action {
-            Action::Connect => {
-                self.clients.push(Client { connected_at: self.now, ..Client::default() });
+            Action::Connect(origin) => {
+                let refusal = self.refusal(*origin);
+                let entry = match &refusal {
+                    Some(_) if self.drain.is_some() => Entry::Dropped,
+                    Some(_)
+                        if self.many(|client| client.entry == Entry::Refused, self.limits.refusals_max) =>
+                    {
+                        Entry::Dropped
+                    }
+                    Some(_) => Entry::Refused,
+                    None => Entry::LetIn,
+                };
+                self.clients.push(Client {
+                    connected_at: self.now,
+                    origin: *origin,
+                    entry,
+                    heard_at: self.now,
+                    name: None,
+                    over: None,
+                    input_ended: false,
+                    gone: false,
+                });
                 let newest = self.clients.len() - 1;
                 if self.drain.is_some_and(|(deadline, _)| deadline <= self.now) {
                     self.seen.push((newest, Seen::Aborted));
@@ -73,6 +104,11 @@ impl Model {
                 } else if self.drain.is_some() {
                     self.clients[newest].input_ended = true;
                     self.end(newest, Some("server shutting down"));
+                } else if entry == Entry::Dropped {
+                    self.seen.push((newest, Seen::Aborted));
+                    self.leave(newest);
+                } else if let Some(refusal) = refusal {
+                    self.end(newest, Some(refusal));
                 }
             }
             Action::Send(client, line) => self.line(*client, line),
@@ -93,6 +129,49 @@ impl Model {
         }
         self.say_goodbye();
         std::mem::take(&mut self.seen)
+    }
+
+    /// Whether so many clients are like this.
+    fn many(&self, like_this: impl Fn(&Client) -> bool, max: usize) -> bool {
+        self.clients.iter().filter(|client| !client.gone && like_this(client)).count() >= max
+    }
+
+    /// Why somebody from there is not let in now, if so.
+    fn refusal(&self, origin: Origin) -> Option<&'static str> {
+        let limits = &self.limits;
+        let let_in = |client: &Client| client.entry == Entry::LetIn;
+        let from_there = |client: &Client| let_in(client) && client.origin == origin;
+        if self.drain.is_some() {
+            return Some("server shutting down");
+        }
+        if self.many(let_in, limits.connections_max) {
+            return Some("server full");
+        }
+        if origin != Origin::Exempt {
+            if limits.connections_per_address_max.is_some_and(|max| self.many(from_there, max)) {
+                return Some("too many connections from your address");
+            }
+            if limits.connects_per_minute_max.is_some_and(|max| self.tokens(origin, f64::from(max)) < 1.0) {
+                return Some("too many new connections from your address");
+            }
+        }
+        let greets = |client: &Client| let_in(client) && client.name.is_none() && client.over.is_none();
+        self.many(greets, limits.logins_pending_max).then_some("too many logins pending")
+    }
+
+    /// How many connections may still be made from there just now, told from all that ever were.
+    fn tokens(&self, origin: Origin, max: f64) -> f64 {
+        let mut tokens = (max, 0);
+        let to = |(had, then): (f64, u64), now: u64| {
+            (f64::min(max, had + (now - then) as f64 * max / 60_000.0), now)
+        };
+        for client in &self.clients {
+            if client.entry == Entry::LetIn && client.origin == origin {
+                tokens = to(tokens, client.connected_at);
+                tokens.0 -= 1.0;
+            }
+        }
+        to(tokens, self.now).0 + 1e-6 // what rounding may have lost
     }
 
     fn is_here(&self, client: usize) -> bool {
@@ -140,16 +219,28 @@ impl Model {
                 self.say_goodbye(); // it may be the last that was waited for
             }
         }
-        let mut late: Vec<(u64, usize)> = Vec::new();
+        if let (Some(idle_ms_max), None) = (self.limits.idle_ms_max, self.drain) {
+            let named = self.clients.iter().enumerate().filter(|(_, client)| client.name.is_some());
+            let due = named.map(|(number, client)| (client.heard_at + idle_ms_max, number));
+            let mut idle: Vec<(u64, usize)> = due.filter(|&(at, _)| at <= self.now).collect();
+            idle.sort_unstable();
+            for (_, client) in idle {
+                self.end(client, Some("idle"));
+            }
+        }
+        self.say_goodbye();
+        let mut late: Vec<(bool, u64, usize)> = Vec::new();
         for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.gone) {
+            let refused = client.entry == Entry::Refused;
+            let time = if refused { self.limits.refusal_ms_max } else { self.limits.flush_ms_max };
             if let Some((at, end)) = client.over
-                && at + self.limits.flush_ms_max <= self.now
+                && at + time <= self.now
             {
-                late.push((end, number));
+                late.push((!refused, end, number));
             }
         }
         late.sort_unstable();
-        for (_, client) in late {
+        for (_, _, client) in late {
             self.seen.push((client, Seen::Aborted));
             self.leave(client);
         }
@@ -167,6 +258,7 @@ impl Model {
         if !self.is_here(client) || self.clients[client].over.is_some() || line.trim().is_empty() {
             return;
         }
+        self.clients[client].heard_at = self.now;
         let strange = line.chars().any(|c| c.is_control() && c != '\t');
         let line = line.trim();
         let Some(name) = self.clients[client].name.clone() else { return self.log_in(client, line, strange) };

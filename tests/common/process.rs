@@ -1,7 +1,7 @@
 //! The real program as a child process, and plain clients of it over real sockets.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
@@ -11,10 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// What a test waits for comes long before; this only turns a hang into a failure.
 const HANG: Duration = Duration::from_secs(60);
 
+const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
+
 /// `seriatim serve` on a free port. Killed when dropped.
 pub struct Server {
     child: Child,
     stderr: BufReader<ChildStderr>,
+    /// What the log said before the server listened.
+    before: String,
     pub address: SocketAddr,
 }
 
@@ -25,20 +29,41 @@ pub fn seriatim() -> Command {
 impl Server {
     /// Starts a server with these flags besides, and waits until it listens.
     pub fn start(flags: &[&str]) -> Server {
-        let mut child = seriatim()
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Server::spawn(seriatim().args(SERVE).args(flags))
+    }
+
+    /// The same, behind something that is to be done in a shell first.
+    pub fn start_in_shell(first: &str, flags: &[&str]) -> Server {
+        let script = format!("{first} && exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        Server::spawn(shell.args(["-c", &script, env!("CARGO_BIN_EXE_seriatim")]).args(SERVE).args(flags))
+    }
+
+    fn spawn(command: &mut Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let line = line_with(&mut stderr, "listening on ");
+        let mut before = String::new();
+        let line = line_with(&mut stderr, "listening on ", &mut before);
         let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-        Server { child, stderr, address }
+        Server { child, stderr, before, address }
+    }
+
+    /// What the log said about this before the server listened.
+    pub fn before_listening(&self, text: &str) -> String {
+        self.before.lines().find(|line| line.contains(text)).expect(&self.before).to_owned()
     }
 
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// Connects from a certain address of this machine.
+    pub fn connect_from(&self, address: IpAddr) -> Client {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::new(address, 0)).unwrap();
+        connect(&socket, &self.address).unwrap();
+        Client::over(TcpStream::from(socket))
     }
 
     /// Connects and logs in.
@@ -56,7 +81,7 @@ impl Server {
 
     /// Waits until the log says this.
     pub fn wait_for_log(&mut self, text: &str) -> String {
-        line_with(&mut self.stderr, text)
+        line_with(&mut self.stderr, text, &mut String::new())
     }
 
     /// Waits for the end of the process and returns its exit code.
@@ -86,11 +111,11 @@ impl Drop for Server {
     }
 }
 
-fn line_with(log: &mut impl BufRead, text: &str) -> String {
-    let mut before = String::new();
+/// The next line with this in it; what comes before it goes there.
+fn line_with(log: &mut impl BufRead, text: &str, before: &mut String) -> String {
     loop {
         let start = before.len();
-        assert_ne!(log.read_line(&mut before).unwrap(), 0, "the log ended without {text:?}:\n{before}");
+        assert_ne!(log.read_line(before).unwrap(), 0, "the log ended without {text:?}:\n{before}");
         if before[start..].contains(text) {
             return before.split_off(start);
         }

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! # A comment. A blank line ends a step.
-//! limits line_bytes_max=64      (first, if at all)
+//! limits line_bytes_max=64      (first, if at all; `off` for none)
+//! slow                          (first, if at all: connections close when the transcript says so)
 //! alice> alice                  alice sends a line (and connects first, if she has not)
+//! alice from 192.0.2.1          alice connects from this address
 //! alice< welcome alice          alice sees a line
 //! bob>| half a                  bob sends bytes without a newline
 //! bob eof                       bob closes his side
 //! bob resets                    bob's connection breaks
 //! bob closed                    the server closes bob's connection
+//! bob is gone                   and now it has closed (in a slow transcript)
 //! bob aborted                   the server gives bob's connection up
 //! pass 9999                     so many milliseconds pass
 //! stop                          the operator stops the server
@@ -16,11 +19,12 @@
 //! ```
 //! In what is sent, `\r`, `\n`, `\t`, `\\`, `\xff` stand for bytes and `{ab*3}` for `ababab`; the same in what is seen.
 
-use seriatim::Limits;
+use seriatim::{Limits, Origin};
 
 /// A whole session: what is done, each with what is seen after it.
 pub struct Transcript {
     pub limits: Limits,
+    pub slow: bool,
     pub steps: Vec<Step>,
 }
 
@@ -36,6 +40,8 @@ pub struct Step {
 
 pub enum Action {
     Send(String, Vec<u8>),
+    Connect(String, Origin),
+    Close(String),
     Eof(String),
     Reset(String),
     Pass(u64),
@@ -44,7 +50,7 @@ pub enum Action {
 
 impl Transcript {
     pub fn parse(text: &str) -> Transcript {
-        let mut transcript = Transcript { limits: Limits::default(), steps: Vec::new() };
+        let mut transcript = Transcript { limits: Limits::default(), slow: false, steps: Vec::new() };
         let mut source = Vec::new();
         for (number, line) in text.lines().enumerate() {
             if line.starts_with('#') || line.trim().is_empty() {
@@ -52,6 +58,9 @@ impl Transcript {
             } else if let Some(limits) = line.strip_prefix("limits ") {
                 source.push(line.to_owned());
                 limits.split_whitespace().for_each(|limit| set_limit(&mut transcript.limits, limit));
+            } else if line == "slow" {
+                source.push(line.to_owned());
+                transcript.slow = true;
             } else if let Some(action) = parse_action(line) {
                 source.push(line.to_owned());
                 let source = std::mem::take(&mut source);
@@ -99,7 +108,11 @@ fn parse_action(line: &str) -> Option<Action> {
         bytes.push(b'\n');
         return Some(Action::Send(who, bytes));
     }
+    if let Some(address) = rest.strip_prefix(" from ") {
+        return Some(Action::Connect(who, Origin::of(address.parse().expect("an address"))));
+    }
     match rest {
+        " is gone" => Some(Action::Close(who)),
         " eof" => Some(Action::Eof(who)),
         " resets" => Some(Action::Reset(who)),
         _ => None,
@@ -108,8 +121,15 @@ fn parse_action(line: &str) -> Option<Action> {
 
 fn set_limit(limits: &mut Limits, limit: &str) {
     let (name, value) = limit.split_once('=').expect("NAME=VALUE");
-    let value: usize = value.parse().expect("a number");
+    let bound: Option<usize> = (value != "off").then(|| value.parse().expect("a number"));
+    let value = bound.unwrap_or(usize::MAX);
     match name {
+        "connections_max" => limits.connections_max = value,
+        "connections_per_address_max" => limits.connections_per_address_max = bound,
+        "connects_per_minute_max" => limits.connects_per_minute_max = bound.map(|bound| bound as u32),
+        "logins_pending_max" => limits.logins_pending_max = value,
+        "refusals_max" => limits.refusals_max = value,
+        "idle_ms_max" => limits.idle_ms_max = bound.map(|bound| bound as u64),
         "line_bytes_max" => limits.line_bytes_max = value,
         "recipients_max" => limits.recipients_max = value,
         "login_ms_max" => limits.login_ms_max = value as u64,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use seriatim::protocol::Session;
-use seriatim::{ConnId, Effect, Event, Limits, State, step};
+use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step};
 
 /// What a client sees.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +53,11 @@ impl World {
         }
     }
 
-    pub fn connect(&mut self) -> ConnId {
+    pub fn connect(&mut self, origin: Origin) -> ConnId {
         let conn = ConnId(self.next);
         self.next += 1;
         self.sessions.insert(conn, Session::new(&self.limits));
-        self.tell(Event::Connected(conn));
+        self.tell(Event::Connected(conn, origin));
         conn
     }
 
@@ -89,6 +89,12 @@ impl World {
         if self.sessions.remove(&conn).is_some() {
             self.tell(Event::Disconnected(conn));
         }
+    }
+
+    /// The connection has closed, as it was told to. For a world that is not `obedient`.
+    pub fn close(&mut self, conn: ConnId) {
+        assert!(self.sessions.remove(&conn).is_some(), "it is there");
+        self.tell(Event::Disconnected(conn));
     }
 
     /// Time passes.

@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
-use seriatim::server::{Config, serve};
+use seriatim::server::serve;
 
 use crate::choice::{Choice, Choices};
 use crate::client;
@@ -108,8 +108,8 @@ struct Stage {
     recorder: Arc<Recorder>,
     /// How many clients have come to their end.
     done: Arc<AtomicUsize>,
-    /// [`Scenario::is_calm`].
-    calm: bool,
+    /// [`Scenario::is_prompt`].
+    prompt: bool,
     /// What happened beside the clients.
     around: Arc<Mutex<Around>>,
 }
@@ -132,7 +132,7 @@ impl Stage {
             net,
             recorder,
             done: Arc::default(),
-            calm: scenario.is_calm(),
+            prompt: scenario.is_prompt(),
             around: Arc::default(),
         };
         stage.start_server(server_over);
@@ -145,11 +145,7 @@ impl Stage {
     }
 
     fn start_server(&self, server_over: impl Fn() + Send + Sync + 'static) {
-        let config = Config {
-            limits: self.scenario.limits.clone(),
-            outbox_bytes_max: self.scenario.outbox_bytes_max,
-            hash_seed: [0, 0],
-        };
+        let config = self.scenario.config();
         let server_over = Arc::new(server_over);
         let (stop, world, net) = (self.scenario.stop, self.world.clone(), self.net.clone());
         let (recorder, clock) = (self.recorder.clone(), self.world.clone());
@@ -192,7 +188,7 @@ impl Stage {
 
     /// Nothing can run any more: lets time pass. `false` if nobody waits for any moment.
     fn rest(&mut self) -> bool {
-        if self.calm && self.recorder.anybody_waits() {
+        if self.prompt && self.recorder.anybody_waits() {
             let mut around = lock(&self.around);
             if around.waited_ms.is_none() && around.stopping.is_none() {
                 around.waited_ms = Some(self.world.now());
@@ -211,6 +207,7 @@ impl Stage {
             log.marks.hit_owned(format!("violation of {}", violation.rule));
         }
         log.marks.history(&history);
+        timing::marks(&history, &self.scenario).for_each(|mark| log.marks.hit(mark));
         let (marks, events, trace) =
             (std::mem::take(&mut log.marks), log.events, log.trace.take().unwrap_or_default());
         drop(log);

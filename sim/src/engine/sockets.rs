@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures_lite::future::or;
 use seriatim::server::runtime::Runtime;
+use seriatim::server::serve;
 use seriatim::server::smol::{Address, Smol, SmolListener, SmolStream};
-use seriatim::server::{Config, serve};
 use seriatim::{Effect, Event, Millis};
 
 use super::Outcome;
@@ -125,11 +125,7 @@ pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcom
 }
 
 fn start_server(scenario: &Scenario, place: &Hurried, listener: SmolListener) {
-    let config = Config {
-        limits: scenario.limits.clone(),
-        outbox_bytes_max: scenario.outbox_bytes_max,
-        hash_seed: [0, 0],
-    };
+    let config = scenario.config();
     let (stop, waiting) = (scenario.stop, place.clone());
     let shutdown = async move {
         use crate::scenario::When;

@@ -260,7 +260,7 @@ impl Broker {
         let effects = step(&mut self.state, happened.event.clone());
         let before = self.views.clone();
         match &happened.event {
-            Event::Connected(conn) => {
+            Event::Connected(conn, _) => {
                 let view = View { conn: conn.0, phase: "greeting", name: None, found: false };
                 self.views.entry(*conn).or_insert(view);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seriatim::protocol::{LineError, Reply, Request};
-use seriatim::{CloseReason, ConnId, Effect, Event};
+use seriatim::{CloseReason, ConnId, Effect, Event, Origin};
 
 use super::rows::{Said, Story};
 use crate::history::Sent;
@@ -105,7 +105,7 @@ pub(super) fn lines(reply: &Reply, line_bytes_max: usize) -> Vec<String> {
 pub(super) fn kind(event: &Event) -> (&'static str, Option<ConnId>) {
     match event {
         Event::Ticked(_) => ("ticked", None),
-        Event::Connected(conn) => ("connected", Some(*conn)),
+        Event::Connected(conn, _) => ("connected", Some(*conn)),
         Event::Requested(conn, _) => ("requested", Some(*conn)),
         Event::InputEnded(conn) => ("input-ended", Some(*conn)),
         Event::OutboxOverflowed(conn) => ("overflowed", Some(*conn)),
@@ -118,7 +118,8 @@ pub(super) fn kind(event: &Event) -> (&'static str, Option<ConnId>) {
 pub(super) fn event(event: &Event, label: impl Fn(ConnId) -> String) -> Said {
     let (says, line) = match event {
         Event::Ticked(now) => (format!("the clock says {} ms", now.0), None),
-        Event::Connected(conn) => (format!("{} connects", label(*conn)), None),
+        Event::Connected(conn, Origin::Exempt) => (format!("{} connects", label(*conn)), None),
+        Event::Connected(conn, origin) => (format!("{} connects from {origin}", label(*conn)), None),
         Event::Requested(conn, Request::Malformed(error)) if line_is_lost(error) => {
             (format!("{} sends a line that is refused ({})", label(*conn), error.code()), None)
         }
