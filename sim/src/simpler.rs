@@ -13,6 +13,8 @@ enum Change {
     Ops(usize, Range<usize>),
     /// One thing that a client does, in its simplest form.
     Simple(usize, usize),
+    /// One recipient of a message.
+    Recipient(usize, usize, usize),
     /// All faults of one kind.
     Fault(usize),
     /// No stop; or no second signal.
@@ -46,13 +48,21 @@ fn changes(scenario: &Scenario) -> impl Iterator<Item = Change> + '_ {
     let blocks_of_ops = clients
         .clone()
         .flat_map(move |client| blocks(ops(client)).map(move |block| Change::Ops(client, block)));
-    let simple = clients.flat_map(move |client| (0..ops(client)).map(move |op| Change::Simple(client, op)));
+    let all_ops =
+        move || clients.clone().flat_map(move |client| (0..ops(client)).map(move |op| (client, op)));
+    let simple = all_ops().map(|(client, op)| Change::Simple(client, op));
+    let recipients = move |(client, op): (usize, usize)| {
+        let count = if let Op::Say { to, .. } = &scenario.clients[client].ops[op] { to.len() } else { 0 };
+        let count = if count > 1 { count } else { 0 };
+        (0..count).map(move |recipient| Change::Recipient(client, op, recipient))
+    };
     blocks(scenario.clients.len())
         .map(Change::Clients)
         .chain(blocks_of_ops)
         .chain((0..FAULTS.len()).map(Change::Fault))
         .chain([Change::Stop, Change::Signal])
         .chain(simple)
+        .chain(all_ops().flat_map(recipients))
         .chain((0..USUAL.len()).map(Change::Usual))
 }
 
@@ -69,6 +79,11 @@ fn apply(scenario: &mut Scenario, change: &Change) {
         Change::Clients(range) => drop(scenario.clients.drain(range)),
         Change::Ops(client, range) => drop(scenario.clients[client].ops.drain(range)),
         Change::Simple(client, op) => simplify(&mut scenario.clients[client].ops[op]),
+        Change::Recipient(client, op, recipient) => {
+            if let Op::Say { to, .. } = &mut scenario.clients[client].ops[op] {
+                drop(to.remove(recipient));
+            }
+        }
         Change::Fault(fault) => {
             *FAULTS[fault](&mut scenario.faults) = 0;
             let until_ms = std::mem::take(&mut scenario.faults.until_ms);
@@ -90,7 +105,6 @@ fn apply(scenario: &mut Scenario, change: &Change) {
 fn simplify(op: &mut Op) {
     match op {
         Op::LogIn { insist, .. } => *insist = false,
-        Op::Say { to, .. } if to.len() > 1 => drop(to.pop()),
         Op::Say { bytes, .. } => *bytes = 0,
         Op::Ping { wait } => *wait = false,
         Op::Sleep(ms) | Op::Stall(ms) => *ms /= 2,
@@ -114,12 +128,17 @@ const FAULTS: [fn(&mut Faults) -> &mut u32; 11] = [
 ];
 
 /// Whatever has a usual value.
-const USUAL: [fn(&mut Scenario, &Scenario); 6] = [
+const USUAL: [fn(&mut Scenario, &Scenario); 11] = [
     |scenario, _| scenario.limits = Limits::default(),
     |scenario, usual| scenario.listeners = usual.listeners,
     |scenario, usual| scenario.outbox_bytes_max = usual.outbox_bytes_max,
     |scenario, usual| scenario.pipe_bytes = usual.pipe_bytes,
     |scenario, usual| scenario.read_bytes_max = usual.read_bytes_max,
+    |scenario, usual| scenario.outbox_bytes_total_max = usual.outbox_bytes_total_max,
+    |scenario, usual| scenario.outbox_bytes_floor = usual.outbox_bytes_floor,
+    |scenario, usual| scenario.lines_per_second_max = usual.lines_per_second_max,
+    |scenario, usual| scenario.write_ms_max = usual.write_ms_max,
+    |scenario, usual| scenario.origins = usual.origins,
     |scenario, _| scenario.faults.reset_loses = 0,
 ];
 

@@ -188,7 +188,7 @@ fn the_test_in_regressions_rs_is_what_is_printed() {
     // If the format of scenarios has changed, put this in its place.
     let kept = include_str!("regressions.rs");
     let printed = regression_test(&recorded(kept));
-    assert!(kept.ends_with(&printed), "{printed}");
+    assert!(kept.contains(&printed), "{printed}");
 }
 
 #[test]

@@ -17,3 +17,31 @@ fn g5_holds_in_run_906ca210() {
     let outcome = failing.run(seriatim_sim::world::Record::default());
     assert_eq!(outcome.violation, None);
 }
+
+#[test]
+fn g9_holds_in_run_3822d13a() {
+    let recorded = r#"{"version":2,"rule":"G9","scenario":{"limits":{"line_bytes_max":512,"recipients_max":7,"connections_max":10000,
+"connections_per_address_max":64,"connects_per_minute_max":600,"logins_pending_max":1000,"refusals_max":64,
+"login_ms_max":200,"idle_ms_max":null,"flush_ms_max":500,"refusal_ms_max":1000,"drain_ms_max":5000},
+"listeners":1,"outbox_bytes_max":65536,"outbox_bytes_total_max":4096,"outbox_bytes_floor":512,
+"lines_per_second_max":1,"write_ms_max":5000,"origins":0,"pipe_bytes":4096,"read_bytes_max":18446744073709551615,
+"stop":null,"faults":{"until_ms":0,"torn_read":0,"torn_write":0,"spurious_wake":0,"interrupt":0,
+"delay":0,"slow_write":0,"clog":0,"reset":0,"accept_error":0,"refuse":0,"reset_loses":0,"clock_jump":0},
+"clients":[{"ops":["Connect",{"LogIn":{"name":"al","insist":false}},"Trickle",{"Bad":{"rule":"LongTail"}}]}]},
+"picks":[0,3,2,0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
+1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,
+0,0,0]}"#;
+    let failing = seriatim_sim::report::parse(recorded).unwrap();
+    let outcome = failing.run(seriatim_sim::world::Record::default());
+    assert_eq!(outcome.violation, None);
+}
