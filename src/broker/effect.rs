@@ -1,5 +1,7 @@
 //! [`Effect`]: what the shell is to do.
 
+use core::fmt;
+
 use smallvec::SmallVec;
 
 use super::event::ConnId;
@@ -37,40 +39,42 @@ pub enum Effect {
 }
 
 /// Why the broker closes a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CloseReason {
     /// The client closed its side.
-    #[error("end of input")]
     InputEnded,
     /// The client said `/quit`.
-    #[error("quit")]
     Quit,
     /// The client did not log in in time.
-    #[error("login timeout")]
     LoginTimeout,
     /// The client's outbox overflowed.
-    #[error("too slow")]
     TooSlow,
     /// The server is going away.
-    #[error("server shutting down")]
     ShuttingDown,
     /// The client was logged in and said nothing for too long.
-    #[error("idle")]
     Idle,
     /// As many connections are there as may be.
-    #[error("server full")]
     ServerFull,
     /// As many connections are there from its address as may be.
-    #[error("too many connections from your address")]
     AddressFull,
     /// As many connections were made from its address in the last minute as may be.
-    #[error("too many new connections from your address")]
     AddressTooFast,
     /// As many connections have not logged in yet as may be.
-    #[error("too many logins pending")]
     TooManyLogins,
 }
+
+/// What the client is told, or that it left first.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.farewell() {
+            Some(farewell) => farewell.fmt(f),
+            None => f.write_str("end of input"),
+        }
+    }
+}
+
+impl core::error::Error for CloseReason {}
 
 impl CloseReason {
     /// All of them, in order.
