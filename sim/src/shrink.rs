@@ -1,7 +1,7 @@
 //! Makes a failing run small: first what the clients do, then what is special about the schedule, until taking away any
 //! one thing makes it pass.
 
-use crate::choice::{Choices, Search};
+use crate::choice::{Choice, Choices, Search};
 use crate::engine::Outcome;
 use crate::engine::volume::run;
 use crate::scenario::Scenario;
@@ -122,10 +122,16 @@ impl Shrinker {
     }
 
     fn fails_with(&mut self, scenario: &Scenario, choices: Choices) -> Option<Failing> {
+        self.attempt(scenario, choices).1
+    }
+
+    /// Runs it, and says what was decided, and how it fails in the same way, if it does.
+    fn attempt(&mut self, scenario: &Scenario, choices: Choices) -> (Vec<Choice>, Option<Failing>) {
         let outcome = run(scenario, choices, Record::default());
         self.steps += outcome.steps;
-        let failing = Failing::new(scenario.clone(), &outcome);
-        (failing.rule == self.smallest.rule).then_some(failing)
+        let same = outcome.violation.as_ref().is_some_and(|violation| violation.rule == self.smallest.rule);
+        let failing = same.then(|| Failing::new(scenario.clone(), &outcome));
+        (outcome.taken, failing)
     }
 
     /// Makes decisions ordinary, in ever smaller blocks (delta debugging: Zeller and Hildebrandt, 2002).
@@ -173,14 +179,12 @@ impl Shrinker {
             while self.steps < end
                 && let Some(choices) = search.next_run()
             {
-                let outcome = run(&scenario, choices, Record::default());
-                self.steps += outcome.steps;
-                search.ran(&outcome.taken);
-                let failing = Failing::new(scenario.clone(), &outcome);
-                if failing.rule == self.smallest.rule {
+                let (taken, failing) = self.attempt(&scenario, choices);
+                if let Some(failing) = failing {
                     self.smallest = failing;
                     return;
                 }
+                search.ran(&taken);
             }
         }
     }
