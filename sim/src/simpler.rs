@@ -2,12 +2,9 @@
 
 use std::ops::Range;
 
-use seriatim::Limits;
-
 use crate::scenario::{Faults, Op, Scenario};
 
 /// One thing that may be left out or made simpler.
-#[derive(Clone, Debug)]
 enum Change {
     Clients(Range<usize>),
     Ops(usize, Range<usize>),
@@ -30,7 +27,7 @@ pub(crate) fn simpler(scenario: &Scenario, position: usize) -> Option<Scenario> 
     let mut left = position;
     for change in changes(scenario) {
         let mut changed = scenario.clone();
-        apply(&mut changed, &change);
+        apply(&mut changed, change);
         if changed == *scenario {
             continue; // there is nothing to leave out
         }
@@ -74,8 +71,8 @@ fn blocks(count: usize) -> impl Iterator<Item = Range<usize>> {
         .flat_map(move |size| (0..count).step_by(size).map(move |start| start..(start + size).min(count)))
 }
 
-fn apply(scenario: &mut Scenario, change: &Change) {
-    match change.clone() {
+fn apply(scenario: &mut Scenario, change: Change) {
+    match change {
         Change::Clients(range) => drop(scenario.clients.drain(range)),
         Change::Ops(client, range) => drop(scenario.clients[client].ops.drain(range)),
         Change::Simple(client, op) => simplify(&mut scenario.clients[client].ops[op]),
@@ -113,7 +110,7 @@ fn simplify(op: &mut Op) {
 }
 
 /// Every kind of fault.
-const FAULTS: [fn(&mut Faults) -> &mut u32; 11] = [
+const FAULTS: [fn(&mut Faults) -> &mut u32; 12] = [
     |faults| &mut faults.torn_read,
     |faults| &mut faults.torn_write,
     |faults| &mut faults.spurious_wake,
@@ -124,12 +121,13 @@ const FAULTS: [fn(&mut Faults) -> &mut u32; 11] = [
     |faults| &mut faults.reset,
     |faults| &mut faults.accept_error,
     |faults| &mut faults.refuse,
+    |faults| &mut faults.reset_loses,
     |faults| &mut faults.clock_jump,
 ];
 
 /// Whatever has a usual value.
-const USUAL: [fn(&mut Scenario, &Scenario); 11] = [
-    |scenario, _| scenario.limits = Limits::default(),
+const USUAL: [fn(&mut Scenario, &Scenario); 10] = [
+    |scenario, usual| scenario.limits.clone_from(&usual.limits),
     |scenario, usual| scenario.listeners = usual.listeners,
     |scenario, usual| scenario.outbox_bytes_max = usual.outbox_bytes_max,
     |scenario, usual| scenario.pipe_bytes = usual.pipe_bytes,
@@ -139,7 +137,6 @@ const USUAL: [fn(&mut Scenario, &Scenario); 11] = [
     |scenario, usual| scenario.lines_per_second_max = usual.lines_per_second_max,
     |scenario, usual| scenario.write_ms_max = usual.write_ms_max,
     |scenario, usual| scenario.origins = usual.origins,
-    |scenario, _| scenario.faults.reset_loses = 0,
 ];
 
 #[cfg(test)]
