@@ -8,7 +8,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::model::{Action, Model, act, without_words};
+use common::model::{Action, Model, act, limits, without_words};
 use common::parser::{asked, read_all};
 use common::world::{Seen, World};
 use proptest::prelude::*;
@@ -23,25 +23,7 @@ fn config() -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 
-/// Small enough that every limit is met.
-fn limits() -> Limits {
-    Limits {
-        line_bytes_max: 8192,
-        recipients_max: 3,
-        connections_max: 6,
-        connections_per_address_max: Some(2),
-        connects_per_minute_max: Some(3),
-        logins_pending_max: 3,
-        refusals_max: 2,
-        login_ms_max: 100,
-        idle_ms_max: Some(90),
-        flush_ms_max: 50,
-        refusal_ms_max: 20,
-        drain_ms_max: 30,
-    }
-}
-
-/// The same, or, so that clients get to say more, such that nobody is kept out and nobody is idle.
+/// So small that every limit is met, or, so that clients get to say more, such that nobody is kept out and nobody is idle.
 fn limits_for(few: bool) -> Limits {
     if few {
         return limits();

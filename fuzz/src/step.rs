@@ -8,7 +8,7 @@ use bytes::Bytes;
 use seriatim::protocol::{Reply, request};
 use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step as step_core};
 
-use super::common::model::{Action, Model, without_words};
+use super::common::model::{self, Action, Model, without_words};
 use super::common::world::Seen;
 use super::said::said;
 
@@ -48,21 +48,14 @@ pub fn spell_out(words: &[u8]) -> String {
     words.iter().map(|&word| WORDS[usize::from(word) % WORDS.len()]).collect()
 }
 
-/// Small enough that every limit is met.
+/// Those of the properties, with room for a few more to say something.
 pub fn limits() -> Limits {
     Limits {
-        line_bytes_max: 8192,
-        recipients_max: 3,
         connections_max: 9,
         connections_per_address_max: Some(3),
         connects_per_minute_max: Some(5),
         logins_pending_max: 6,
-        refusals_max: 2,
-        login_ms_max: 100,
-        idle_ms_max: Some(90),
-        flush_ms_max: 50,
-        refusal_ms_max: 20,
-        drain_ms_max: 30,
+        ..model::limits()
     }
 }
 

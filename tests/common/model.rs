@@ -18,6 +18,24 @@ pub enum Action {
     Stop,
 }
 
+/// Small enough that every limit is met.
+pub fn limits() -> Limits {
+    Limits {
+        line_bytes_max: 8192,
+        recipients_max: 3,
+        connections_max: 6,
+        connections_per_address_max: Some(2),
+        connects_per_minute_max: Some(3),
+        logins_pending_max: 3,
+        refusals_max: 2,
+        login_ms_max: 100,
+        idle_ms_max: Some(90),
+        flush_ms_max: 50,
+        refusal_ms_max: 20,
+        drain_ms_max: 30,
+    }
+}
+
 /// Carries an action out on the real core; one about a client that is not there does nothing.
 pub fn act(world: &mut World, action: &Action) -> Vec<(usize, Seen)> {
     let conn = |client: usize| ConnId(client as u64 + 1);
