@@ -71,15 +71,13 @@ fn hunt_one(root: &Path, patch: &Path, seeds: u64) -> Result<Hunt, String> {
     let simulator = work.join("build/release/seriatim-sim");
     let start = Instant::now();
     let output = Command::new(&simulator)
-        .args(["explore", "--seeds", &seeds.to_string()])
+        .args(["explore", "--seeds", &seeds.to_string(), "--to"])
+        .arg(work.join("failing.json"))
         .output()
         .map_err(|error| error.to_string())?;
     let took = start.elapsed();
     let found = found(&output);
-    let shrunk = match &found {
-        Some((seed, rule)) if rule != "panic" => shrunk(&simulator, *seed, &work),
-        _ => None,
-    };
+    let shrunk = shrunk(&output);
     Ok(Hunt { name, what, found, shrunk, took })
 }
 
@@ -122,14 +120,10 @@ fn found(output: &Output) -> Option<(u64, String)> {
     }
 }
 
-fn shrunk(simulator: &Path, seed: u64, work: &Path) -> Option<(usize, usize)> {
-    let output = Command::new(simulator)
-        .args(["shrink", &seed.to_string(), "--to"])
-        .arg(work.join("failing.json"))
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // "from 31 things that clients do to 5, from 80 special decisions to 2"
+/// How small the run became, from the same.
+fn shrunk(output: &Output) -> Option<(usize, usize)> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    // "from 31 things that clients do to 5, from 80 special decisions to 2, 1 of them preemptions"
     let line = text.lines().find(|line| line.starts_with("from "))?;
     let numbers: Vec<usize> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
     Some((*numbers.get(1)?, *numbers.get(3)?))
