@@ -1,57 +1,175 @@
 //! Planted bugs: each patch in `sim/bugs` is applied to a copy of the sources, and the simulator built from that copy must
 //! find it. A simulator that finds nothing proves nothing.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
-/// What became of one planted bug.
+use crate::hunt::{Find, Hunt};
+
+/// The patch that is looked for whatever else is.
+const CANARY: &str = "canary-lost-message";
+
+/// Where in the README of the planted bugs the table is.
+const TABLE: (&str, &str) = ("<!-- table -->\n", "<!-- end of table -->\n");
+
+/// One planted bug, and what became of it.
 #[derive(Clone, Debug)]
-pub struct Hunt {
+pub struct Bug {
     /// The name of its patch.
     pub name: String,
     /// What it is, in the first line of its patch.
     pub what: String,
-    /// How it was found: after how many seeds, and by which rule (or a panic).
-    pub found: Option<(u64, String)>,
-    /// What the shrunk run is like: how many things clients do, how many decisions are special.
-    pub shrunk: Option<(usize, usize)>,
-    /// How long the search took, without the build.
-    pub took: Duration,
+    /// Whether, and how, it was found.
+    pub hunt: Hunt,
 }
 
-/// Applies every patch whose name contains `filter`, one at a time, and lets the simulator look for it in that many seeds.
-/// Tells `report` of each.
+impl Bug {
+    /// Some engine found it.
+    pub fn found(&self) -> bool {
+        self.hunt.volume.is_some() || self.hunt.shuttle.is_some()
+    }
+
+    /// Its row of the table, as Markdown.
+    pub fn row(&self) -> String {
+        let Hunt { volume, shuttle, small } = &self.hunt;
+        let rule = volume.as_ref().or(shuttle.as_ref()).map_or("**not found**", |find| &find.rule);
+        let small = small.as_ref().map_or("–".to_owned(), |small| {
+            format!("{}, {}, {}", small.ops, small.preemptions, small.specials)
+        });
+        let (volume, shuttle) = (after(volume.as_ref()), after(shuttle.as_ref()));
+        format!("| {} | {} | {rule} | {volume} | {shuttle} | {small} |\n", self.name, self.what)
+    }
+}
+
+/// After how many schedules, and how long.
+fn after(find: Option<&Find>) -> String {
+    find.map_or("–".to_owned(), |find| {
+        format!("{}, {}.{:02} s", find.schedules, find.took_ms / 1000, find.took_ms % 1000 / 10)
+    })
+}
+
+/// The head of the table.
+pub const HEAD: &str =
+    "| planted bug | what it is | breaks | volume | shuttle | shrunk to |\n|---|---|---|---|---|---|\n";
+
+/// All of them in a few numbers, as Markdown.
+pub fn summary(bugs: &[Bug]) -> String {
+    let finds = |which: fn(&Hunt) -> Option<&Find>| -> Vec<u64> {
+        bugs.iter().filter_map(|bug| which(&bug.hunt)).map(|find| find.schedules).collect()
+    };
+    let (volume, shuttle) = (finds(|hunt| hunt.volume.as_ref()), finds(|hunt| hunt.shuttle.as_ref()));
+    let small: Vec<_> = bugs.iter().filter_map(|bug| bug.hunt.small.as_ref()).collect();
+    let sizes = |size: fn(&crate::hunt::Small) -> usize| -> Vec<u64> {
+        small.iter().map(|small| u64::try_from(size(small)).unwrap_or(u64::MAX)).collect()
+    };
+    let mut text = String::new();
+    let found = bugs.iter().filter(|bug| bug.found()).count();
+    let _ = writeln!(text, "- found: {found} of {}", bugs.len());
+    let mut line = |what: &str, numbers: Vec<u64>| {
+        let count = numbers.len();
+        if let Some((median, most)) = median_and_95th(numbers) {
+            let _ = writeln!(text, "- {what}: median {median}, 95th percentile {most} ({count} bugs)");
+        }
+    };
+    line("schedules of the volume engine until found", volume);
+    line("schedules under shuttle until found", shuttle);
+    line("shrunk to so many things that clients do", sizes(|small| small.ops));
+    line("and so many preemptions", sizes(|small| small.preemptions));
+    let aim = small.iter().filter(|small| small.ops <= 8 && small.preemptions <= 3).count();
+    let _ = writeln!(text, "- shrunk to at most 8 things and 3 preemptions: {aim} of {}", small.len());
+    text
+}
+
+fn median_and_95th(mut numbers: Vec<u64>) -> Option<(u64, u64)> {
+    numbers.sort_unstable();
+    let last = numbers.len().checked_sub(1)?;
+    Some((numbers[last / 2], numbers[(last * 95).div_ceil(100)]))
+}
+
+/// Puts a new table into the README of the planted bugs.
+///
+/// # Errors
+/// The file cannot be read or written, or has no place for it.
+pub fn write_table(bugs: &[Bug]) -> Result<(), String> {
+    let path = root().join("sim/bugs/README.md");
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
+    let parts =
+        text.split_once(TABLE.0).and_then(|(before, rest)| Some((before, rest.split_once(TABLE.1)?.1)));
+    let (before, behind) = parts.ok_or_else(|| wrong(&"no place for the table"))?;
+    let rows: String = bugs.iter().map(Bug::row).collect();
+    let table = format!("{}{}\n{HEAD}{rows}{}", TABLE.0, summary(bugs), TABLE.1);
+    fs::write(&path, format!("{before}{table}{behind}")).map_err(|error| wrong(&error))
+}
+
+/// Which of the planted bugs.
+#[derive(Clone, Debug)]
+pub struct Which {
+    /// Those with this in their name.
+    pub filter: String,
+    /// One part of them, counted from 0, and of how many parts. The canary is in each.
+    pub part: Option<(usize, usize)>,
+}
+
+/// How long each is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// In so many seeds of the volume engine.
+    pub seeds: u64,
+    /// In so many schedules under shuttle.
+    pub schedules: u64,
+}
+
+/// Applies the patches, one at a time, and lets the simulator look for each. Tells `report` of each.
 ///
 /// # Errors
 /// A patch does not apply, its tree does not build, or something that is needed for that is missing.
-pub fn hunt(filter: &str, seeds: u64, mut report: impl FnMut(&Hunt)) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+pub fn hunt_all(which: &Which, budget: Budget, mut report: impl FnMut(Bug)) -> Result<(), String> {
+    let root = root();
     let mut patches: Vec<PathBuf> = fs::read_dir(root.join("sim/bugs"))
         .map_err(|error| format!("cannot read sim/bugs: {error}"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
-        .filter(|path| name(path).contains(filter))
+        .filter(|path| name(path).contains(&which.filter))
         .collect();
     patches.sort();
     if patches.is_empty() {
-        return Err(format!("no patch in sim/bugs has {filter:?} in its name"));
+        return Err(format!("no patch in sim/bugs has {:?} in its name", which.filter));
     }
-    for patch in patches {
-        report(&hunt_one(&root, &patch, seeds)?);
+    for (number, patch) in patches.iter().enumerate() {
+        if which.part.is_none_or(|(part, of)| number % of == part) || name(patch) == CANARY {
+            report(hunt_one(&root, patch, budget)?);
+        }
     }
     Ok(())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn name(patch: &Path) -> String {
     patch.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn hunt_one(root: &Path, patch: &Path, seeds: u64) -> Result<Hunt, String> {
+fn hunt_one(root: &Path, patch: &Path, budget: Budget) -> Result<Bug, String> {
     let name = name(patch);
     let text = fs::read_to_string(patch).map_err(|error| format!("cannot read {name}: {error}"))?;
     let what = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+    let simulator = build(root, patch)?;
+    let (seeds, schedules) = (budget.seeds.to_string(), budget.schedules.to_string());
+    let output = run(Command::new(&simulator).args(["hunt", "--seeds", &seeds, "--schedules", &schedules]))
+        .map_err(|error| format!("the simulator with {name} fails: {error}"))?;
+    let hunt = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("the simulator with {name} does not say what it found: {error}"))?;
+    Ok(Bug { name, what, hunt })
+}
+
+/// Applies one patch to a copy of the sources, and builds the simulator from that.
+fn build(root: &Path, patch: &Path) -> Result<PathBuf, String> {
+    let name = name(patch);
     let work = root.join("target/bugs");
     let tree = work.join("tree");
     copy_sources(root, &tree)?;
@@ -68,17 +186,7 @@ fn hunt_one(root: &Path, patch: &Path, seeds: u64) -> Result<Hunt, String> {
     build.args(["build", "--release", "--quiet", "-p", "seriatim-sim", "--target-dir", "../build"]);
     build.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")]);
     run(build.current_dir(&tree)).map_err(|error| format!("{name} does not build: {error}"))?;
-    let simulator = work.join("build/release/seriatim-sim");
-    let start = Instant::now();
-    let output = Command::new(&simulator)
-        .args(["explore", "--seeds", &seeds.to_string(), "--to"])
-        .arg(work.join("failing.json"))
-        .output()
-        .map_err(|error| error.to_string())?;
-    let took = start.elapsed();
-    let found = found(&output);
-    let shrunk = shrunk(&output);
-    Ok(Hunt { name, what, found, shrunk, took })
+    Ok(work.join("build/release/seriatim-sim"))
 }
 
 /// Brings the copy up to date. What has not changed is not touched, so that it need not be built again.
@@ -108,23 +216,4 @@ fn run(command: &mut Command) -> Result<Output, String> {
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
-}
-
-/// The seed and the rule, from what `explore` printed; or a panic, which nobody can miss either.
-fn found(output: &Output) -> Option<(u64, String)> {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find_map(|line| line.strip_prefix("seed "));
-    match line.and_then(|line| line.split_once(": ")) {
-        Some((seed, what)) => Some((seed.parse().ok()?, what.split(':').next()?.to_owned())),
-        None => (!output.status.success()).then(|| (0, "panic".to_owned())),
-    }
-}
-
-/// How small the run became, from the same.
-fn shrunk(output: &Output) -> Option<(usize, usize)> {
-    let text = String::from_utf8_lossy(&output.stdout);
-    // "from 31 things that clients do to 5, from 80 special decisions to 2, 1 of them preemptions"
-    let line = text.lines().find(|line| line.starts_with("from "))?;
-    let numbers: Vec<usize> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
-    Some((*numbers.get(1)?, *numbers.get(3)?))
 }

@@ -8,14 +8,14 @@ use clap::ValueEnum;
 
 use crate::choice::Choices;
 use crate::engine::under_shuttle::Order;
-use crate::engine::{Outcome, sockets, under_shuttle, volume};
+use crate::engine::{Outcome, quietly, sockets, under_shuttle, volume};
 use crate::judge::Violation;
 use crate::marks::Marks;
 use crate::swarm::Profile;
 use crate::world::{Record, lock};
 
 /// How many orders of one scenario shuttle is asked for.
-const SCHEDULES: usize = 4;
+const SCHEDULES: u64 = 4;
 
 /// How much faster than in the scenario time passes over real sockets.
 const SOCKETS_SPEED: u64 = 100;
@@ -29,6 +29,13 @@ pub enum Engine {
     Shuttle,
     /// The real runtime over real sockets, without faults.
     Sockets,
+}
+
+impl Engine {
+    /// In how many orders it runs one seed, at most.
+    pub fn schedules(self) -> u64 {
+        if self == Engine::Shuttle { SCHEDULES } else { 1 }
+    }
 }
 
 /// What to look at.
@@ -158,23 +165,23 @@ fn one(plan: &Plan, seed: u64) -> Seen {
             }
             seen
         }
-        Engine::Shuttle => {
-            let order =
-                [Order::Random, Order::Urw, Order::Pct][usize::try_from(seed % 3).unwrap_or_default()];
-            let seen = Arc::new(Mutex::new(seen));
-            let its = seen.clone();
-            let scenario = plan.profile.scenario(seed);
-            let choices = move |schedule: u64| Choices::random(seed ^ schedule.rotate_right(8));
-            under_shuttle::run(
-                &scenario,
-                order,
-                seed,
-                SCHEDULES,
-                Record::default(),
-                choices,
-                move |schedule, outcome| lock(&its).run(seed, schedule, outcome),
-            );
-            std::mem::take(&mut *lock(&seen))
-        }
+        Engine::Shuttle => in_some_orders(plan.profile, seed, seen),
     }
+}
+
+/// Runs a seed under one of shuttle's schedulers.
+fn in_some_orders(profile: Profile, seed: u64, seen: Seen) -> Seen {
+    let order = [Order::Random, Order::Urw, Order::Pct][usize::try_from(seed % 3).unwrap_or_default()];
+    let seen = Arc::new(Mutex::new(seen));
+    let its = seen.clone();
+    let choices = move |schedule: u64| Choices::random(seed ^ schedule.rotate_right(8));
+    let judge = move |schedule, outcome| lock(&its).run(seed, schedule, outcome);
+    let (scenario, record) = (profile.scenario(seed), Record::default());
+    let ran = quietly(|| under_shuttle::run(&scenario, order, seed, SCHEDULES, record, choices, judge));
+    let mut seen = std::mem::take(&mut *lock(&seen));
+    if let Err(message) = ran {
+        let violation = Violation::new("panic", message, &[]);
+        seen.failed = Some(Failed { seed, schedule: seen.runs, violation });
+    }
+    seen
 }

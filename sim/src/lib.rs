@@ -15,7 +15,7 @@
 //! - [`shrink`]: a failing run, made small: `simpler` scenarios, simpler schedules;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`page`]: a run as a picture, on a page of its own;
-//! - [`bugs`]: planted bugs, which it must find;
+//! - [`bugs`]: planted bugs, which it must find, and [`hunt`](mod@hunt), what each is put to;
 //! - [`core`]: the pure core, exhaustively.
 //!
 //! Nothing in the server knows this crate.
@@ -29,6 +29,7 @@ pub mod core;
 pub mod engine;
 pub mod explore;
 pub mod history;
+pub mod hunt;
 pub mod judge;
 pub mod marks;
 pub mod net;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use seriatim_sim::bugs::hunt;
+use seriatim_sim::bugs::{Budget, Bug, HEAD, Which, hunt_all, summary, write_table};
 use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::engine::{Outcome, fold_digest};
 use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, run_seed};
+use seriatim_sim::hunt::hunt;
 use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
@@ -90,9 +91,20 @@ enum Command {
         /// Only those with this in their name.
         #[arg(default_value = "")]
         filter: String,
-        /// How many seeds each may take.
-        #[arg(long, default_value_t = 100_000)]
-        seeds: u64,
+        /// One part of them, counted from 0; the canary is in each.
+        #[arg(long, value_name = "PART/PARTS", value_parser = part)]
+        part: Option<(usize, usize)>,
+        #[command(flatten)]
+        effort: Effort,
+        /// Writes the table into sim/bugs/README.md.
+        #[arg(long, conflicts_with = "part")]
+        write: bool,
+    },
+    /// Looks for a bug with each engine and says as JSON what was found: what `bugs` asks each build.
+    #[command(hide = true)]
+    Hunt {
+        #[command(flatten)]
+        effort: Effort,
     },
     /// Prints a hash over everything that happens in these seeds: the same in every process and build.
     Digest {
@@ -102,11 +114,22 @@ enum Command {
     },
 }
 
+/// How long a planted bug is looked for.
+#[derive(Args)]
+struct Effort {
+    /// In how many seeds of the volume engine.
+    #[arg(long, default_value_t = 20_000)]
+    seeds: u64,
+    /// In how many schedules under shuttle.
+    #[arg(long, default_value_t = 8_000)]
+    schedules: u64,
+}
+
 fn main() -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let result = match Arguments::parse().command {
         Command::Explore { engine, profile, from, seeds, minutes, threads, to } => {
             let time = minutes.map(|minutes| Duration::from_secs(60 * minutes));
-            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
             let threads = threads.unwrap_or(cores);
             look(Plan { engine, profile, from, seeds, time, threads }, &to)
         }
@@ -114,7 +137,12 @@ fn main() -> ExitCode {
         Command::Shrink { run, profile, to, html } => {
             shrink_run(&run, profile, &to, &html.unwrap_or_else(|| to.with_extension("html")))
         }
-        Command::Bugs { filter, seeds } => find_bugs(&filter, seeds),
+        Command::Bugs { filter, part, effort, write } => find_bugs(&Which { filter, part }, &effort, write),
+        Command::Hunt { effort: Effort { seeds, schedules } } => {
+            // Plain data can always be written.
+            println!("{}", serde_json::to_string(&hunt(seeds, schedules, cores)).unwrap_or_default());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Digest { seeds } => {
             let record = Record { digest: true, trace: false };
             let one = |seed| run(&swarm::scenario(seed), Choices::random(seed), record).digest;
@@ -274,25 +302,27 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
 }
 
 /// Prints a table of the planted bugs, as Markdown.
-fn find_bugs(filter: &str, seeds: u64) -> Result<ExitCode, String> {
-    let mut missed = 0;
-    println!("| planted bug | what it is | found by | at seed | shrunk to | seconds |");
-    println!("|---|---|---|---|---|---|");
-    hunt(filter, seeds, |hunt| {
-        let (seed, rule) = hunt
-            .found
-            .clone()
-            .map_or(("–".to_owned(), "**not found**".to_owned()), |(seed, rule)| (seed.to_string(), rule));
-        let shrunk = hunt
-            .shrunk
-            .map_or("–".to_owned(), |(ops, specials)| format!("{ops} ops, {specials} special decisions"));
-        println!(
-            "| {} | {} | {rule} | {seed} | {shrunk} | {:.2} |",
-            hunt.name,
-            hunt.what,
-            hunt.took.as_secs_f64()
-        );
-        missed += usize::from(hunt.found.is_none());
+fn find_bugs(which: &Which, effort: &Effort, write: bool) -> Result<ExitCode, String> {
+    if write && !which.filter.is_empty() {
+        return Err("--write is for the table of all planted bugs".to_owned());
+    }
+    print!("{HEAD}");
+    let mut bugs = Vec::new();
+    hunt_all(which, Budget { seeds: effort.seeds, schedules: effort.schedules }, |bug| {
+        print!("{}", bug.row());
+        bugs.push(bug);
     })?;
-    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("\n{}", summary(&bugs));
+    if write {
+        write_table(&bugs)?;
+    }
+    Ok(if bugs.iter().all(Bug::found) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A part, and of how many.
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    numbers
+        .filter(|(part, of)| part < of)
+        .ok_or_else(|| "not like 0/4, with the first below the second".to_owned())
 }

@@ -61,7 +61,7 @@ enum End {
 }
 
 /// Runs something that may panic. The message comes back instead of being printed.
-fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     thread_local! {
         static QUIET: Cell<bool> = const { Cell::new(false) };
         static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };

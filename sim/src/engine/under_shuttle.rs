@@ -55,12 +55,13 @@ pub fn run(
     scenario: &Scenario,
     order: Order,
     seed: u64,
-    schedules: usize,
+    schedules: u64,
     record: Record,
     choices: impl Fn(u64) -> Choices + Send + Sync + 'static,
     judge: impl FnMut(u64, Outcome) -> bool + Send + 'static,
 ) -> usize {
     let window = if let Order::Dfs(window) = order { Some(window) } else { None };
+    let schedules = usize::try_from(schedules).unwrap_or(usize::MAX);
     let signs = Arc::new(Signs { window, ..Signs::default() });
     let scheduler: Box<dyn Scheduler + Send> = match order {
         Order::Random => Box::new(RandomScheduler::new_from_seed(seed, schedules)),

@@ -1,0 +1,76 @@
+//! What a build with a planted bug is put to: each engine looks for it, and what is found is shrunk.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::explore::{Engine, Plan, explore, run_seed};
+use crate::shrink::{Failing, Shrunk, shrink};
+use crate::swarm::Profile;
+use crate::world::Record;
+
+/// What each engine found, and how small it became.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hunt {
+    /// What the simulator's own executor found.
+    pub volume: Option<Find>,
+    /// What shuttle's schedulers found.
+    pub shuttle: Option<Find>,
+    /// The run of the first, shrunk.
+    pub small: Option<Small>,
+}
+
+/// A run that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Find {
+    /// The rule, or `panic`.
+    pub rule: String,
+    /// After how many schedules, this one included.
+    pub schedules: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What a shrunk run still needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Small {
+    /// How many things clients do, connecting and logging in among them.
+    pub ops: usize,
+    /// How many tasks run out of turn.
+    pub preemptions: usize,
+    /// How many decisions are not the ordinary ones in all: preemptions, torn reads and writes, faults.
+    pub specials: usize,
+}
+
+/// Looks for a failing run with each engine: in so many seeds on the volume engine, in so many schedules under shuttle.
+pub fn hunt(seeds: u64, schedules: u64, threads: usize) -> Hunt {
+    let volume = find(Engine::Volume, seeds, threads);
+    let small = volume.as_ref().map(|(seed, _)| small(*seed));
+    let shuttle = find(Engine::Shuttle, schedules.div_ceil(Engine::Shuttle.schedules()), threads);
+    Hunt { volume: volume.map(|(_, find)| find), shuttle: shuttle.map(|(_, find)| find), small }
+}
+
+/// The first seed that fails, and what it was.
+fn find(engine: Engine, seeds: u64, threads: usize) -> Option<(u64, Find)> {
+    let plan = Plan { engine, profile: Profile::Swarm, from: 0, seeds, time: None, threads };
+    let start = Instant::now();
+    let failed = explore(plan, &AtomicBool::new(false), |_| ()).failed?;
+    let find = Find {
+        rule: failed.violation.rule,
+        schedules: failed.seed * engine.schedules() + failed.schedule + 1,
+        took_ms: millis(start.elapsed()),
+    };
+    Some((failed.seed, find))
+}
+
+fn small(seed: u64) -> Small {
+    let outcome = run_seed(Profile::Swarm, seed, Record::default());
+    let Shrunk { failing, .. } = shrink(Failing::new(Profile::Swarm.scenario(seed), &outcome));
+    let preemptions = failing.run(Record::default()).preemptions();
+    Small { ops: failing.ops(), preemptions, specials: failing.specials() }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
