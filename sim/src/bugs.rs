@@ -125,40 +125,53 @@ pub struct Budget {
 /// Applies the patches, one at a time, and lets the simulator look for each. Tells `report` of each.
 ///
 /// # Errors
-/// A patch does not apply, its tree does not build, or something that is needed for that is missing.
+/// A patch does not apply, its tree does not build, or something that is needed for that is missing. The others are hunted
+/// all the same.
 pub fn hunt_all(which: &Which, budget: Budget, mut report: impl FnMut(Bug)) -> Result<(), String> {
-    let root = root();
-    let mut patches: Vec<PathBuf> = fs::read_dir(root.join("sim/bugs"))
-        .map_err(|error| format!("cannot read sim/bugs: {error}"))?
+    let mut wrong = Vec::new();
+    for (number, patch) in patches("sim/bugs", &which.filter)?.iter().enumerate() {
+        if which.part.is_none_or(|(part, of)| number % of == part) || name(patch) == CANARY {
+            match hunt_one(patch, budget) {
+                Ok(bug) => report(bug),
+                Err(error) => wrong.push(error),
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// The patches in a folder that have this in their name, in order.
+pub(crate) fn patches(folder: &str, filter: &str) -> Result<Vec<PathBuf>, String> {
+    let mut patches: Vec<PathBuf> = fs::read_dir(root().join(folder))
+        .map_err(|error| format!("cannot read {folder}: {error}"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
-        .filter(|path| name(path).contains(&which.filter))
+        .filter(|path| name(path).contains(filter))
         .collect();
     patches.sort();
     if patches.is_empty() {
-        return Err(format!("no patch in sim/bugs has {:?} in its name", which.filter));
+        return Err(format!("no patch in {folder} has {filter:?} in its name"));
     }
-    for (number, patch) in patches.iter().enumerate() {
-        if which.part.is_none_or(|(part, of)| number % of == part) || name(patch) == CANARY {
-            report(hunt_one(&root, patch, budget)?);
-        }
-    }
-    Ok(())
+    Ok(patches)
 }
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn name(patch: &Path) -> String {
+pub(crate) fn name(patch: &Path) -> String {
     patch.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn hunt_one(root: &Path, patch: &Path, budget: Budget) -> Result<Bug, String> {
-    let name = name(patch);
-    let text = fs::read_to_string(patch).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let what = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
-    let simulator = build(root, patch)?;
+/// What a patch is, in its first line.
+pub(crate) fn what(patch: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(patch).map_err(|error| format!("cannot read {}: {error}", name(patch)))?;
+    Ok(text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned())
+}
+
+fn hunt_one(patch: &Path, budget: Budget) -> Result<Bug, String> {
+    let (name, what) = (name(patch), what(patch)?);
+    let simulator = build(patch)?;
     let (seeds, schedules) = (budget.seeds.to_string(), budget.schedules.to_string());
     let output = run(Command::new(&simulator).args(["hunt", "--seeds", &seeds, "--schedules", &schedules]))
         .map_err(|error| format!("the simulator with {name} fails: {error}"))?;
@@ -168,11 +181,11 @@ fn hunt_one(root: &Path, patch: &Path, budget: Budget) -> Result<Bug, String> {
 }
 
 /// Applies one patch to a copy of the sources, and builds the simulator from that.
-fn build(root: &Path, patch: &Path) -> Result<PathBuf, String> {
-    let name = name(patch);
+pub(crate) fn build(patch: &Path) -> Result<PathBuf, String> {
+    let (root, name) = (root(), name(patch));
     let work = root.join("target/bugs");
     let tree = work.join("tree");
-    copy_sources(root, &tree)?;
+    copy_sources(&root, &tree)?;
     // Git looks no further up for a repository, so that it takes the tree as it is.
     let patch = fs::canonicalize(patch).map_err(|error| error.to_string())?;
     let ceiling = fs::canonicalize(&work).map_err(|error| error.to_string())?;
@@ -209,7 +222,7 @@ fn copy_sources(root: &Path, tree: &Path) -> Result<(), String> {
 }
 
 /// Runs a command that has to succeed.
-fn run(command: &mut Command) -> Result<Output, String> {
+pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
     let output = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
     if output.status.success() {
         Ok(output)

@@ -16,6 +16,7 @@
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find, and [`hunt`](mod@hunt), what each is put to;
+//! - [`drill`](mod@drill): planted nondeterminism, which it must notice;
 //! - [`core`]: the pure core, exhaustively.
 //!
 //! Nothing in the server knows this crate.
@@ -26,6 +27,7 @@ pub mod bugs;
 pub mod choice;
 pub mod client;
 pub mod core;
+pub mod drill;
 pub mod engine;
 pub mod explore;
 pub mod history;

@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use seriatim_sim::bugs::{Budget, Bug, HEAD, Which, hunt_all, summary, write_table};
-use seriatim_sim::choice::Choices;
-use seriatim_sim::engine::volume::run;
-use seriatim_sim::engine::{Outcome, fold_digest};
+use seriatim_sim::drill::{Drilled, digest, drill};
+use seriatim_sim::engine::Outcome;
 use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, run_seed};
 use seriatim_sim::hunt::hunt;
 use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
 use seriatim_sim::shrink::{Failing, Shrunk, fails_somehow, shrink};
-use seriatim_sim::swarm::{self, Profile};
+use seriatim_sim::swarm::Profile;
 use seriatim_sim::world::Record;
 
 /// Runs the shipped server code through interleavings and faults, and judges what its clients see.
@@ -106,6 +105,12 @@ enum Command {
         #[command(flatten)]
         effort: Effort,
     },
+    /// Plants each nondeterminism of sim/drill in a copy of the sources, and looks whether it is noticed.
+    Drill {
+        /// How many seeds.
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+    },
     /// Prints a hash over everything that happens in these seeds: the same in every process and build.
     Digest {
         /// How many seeds.
@@ -144,11 +149,13 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Digest { seeds } => {
-            let record = Record { digest: true, trace: false };
-            let one = |seed| run(&swarm::scenario(seed), Choices::random(seed), record).digest;
-            println!("{:016x}", (0..seeds).fold(0, |all, seed| fold_digest(all, one(seed))));
-            Ok(ExitCode::SUCCESS)
+            let differs = |seed| format!("seed {seed} is not the same twice in one process");
+            digest(seeds).map_err(differs).map(|digest| {
+                println!("{digest:016x}");
+                ExitCode::SUCCESS
+            })
         }
+        Command::Drill { seeds } => find_nondeterminism(seeds),
     };
     result.unwrap_or_else(|error| {
         eprintln!("seriatim-sim: {error}");
@@ -317,6 +324,17 @@ fn find_bugs(which: &Which, effort: &Effort, write: bool) -> Result<ExitCode, St
         write_table(&bugs)?;
     }
     Ok(if bugs.iter().all(Bug::found) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a table of the planted nondeterminism, as Markdown.
+fn find_nondeterminism(seeds: u64) -> Result<ExitCode, String> {
+    let mut missed = 0;
+    println!("| planted | what it is | noticed by |\n|---|---|---|");
+    drill(seeds, |Drilled { name, what, noticed }| {
+        missed += usize::from(noticed.is_none());
+        println!("| {name} | {what} | {} |", noticed.as_deref().unwrap_or("**nothing**"));
+    })?;
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A part, and of how many.

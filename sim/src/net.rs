@@ -1,6 +1,6 @@
 //! The network: connections that hold few bytes, break, tear, stall and lie about being ready.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -36,6 +36,8 @@ struct Made {
     unserved: Vec<usize>,
     /// When somebody first found nobody listening.
     found_closed_at: Option<u64>,
+    /// When the server let go of each connection, by its number.
+    gone_ms: Arc<Mutex<HashMap<usize, u64>>>,
 }
 
 #[derive(Default)]
@@ -77,6 +79,8 @@ impl Net {
         }
         let peer = PeerAddr::Tcp(self.scenario.address(number));
         let link = Arc::new(Mutex::new(Link {
+            number,
+            gone_ms: made.gone_ms.clone(),
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             reset: false,
@@ -98,6 +102,11 @@ impl Net {
     /// When somebody first found nobody listening.
     pub fn found_closed_at(&self) -> Option<u64> {
         lock(&self.made).found_closed_at
+    }
+
+    /// When the server let go of each connection, in milliseconds, by the number of the connection.
+    pub fn gone_ms(&self) -> HashMap<usize, u64> {
+        lock(&lock(&self.made).gone_ms).clone()
     }
 
     /// The connections that the server never accepted, by their number in the order in which they were made.
@@ -191,6 +200,8 @@ enum Side {
 
 /// One connection.
 struct Link {
+    number: usize,
+    gone_ms: Arc<Mutex<HashMap<usize, u64>>>,
     to_server: Pipe,
     to_client: Pipe,
     reset: bool,
@@ -285,7 +296,11 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.link().close(self.side, &self.world);
+        let mut link = self.link();
+        if self.side == Side::Server {
+            lock(&link.gone_ms).insert(link.number, self.world.now());
+        }
+        link.close(self.side, &self.world);
     }
 }
 

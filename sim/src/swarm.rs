@@ -125,12 +125,12 @@ pub fn scenario(seed: u64) -> Scenario {
     // So long that a list of all peers takes several lines.
     let long = |number: usize| format!("{number}-{}", "x".repeat(60));
     let long_names = rng.u32(0..10) == 0;
-    let count = if long_names { 10 } else { rng.usize(1..=NAMES.len()) };
+    let count = if long_names { 14 } else { rng.usize(1..=NAMES.len()) };
     let names: Vec<String> =
         (0..count).map(|number| if long_names { long(number) } else { NAMES[number].to_owned() }).collect();
     // More than the queue has places.
     let many = rng.u32(0..16) == 0;
-    let clients = if many { rng.usize(17..=24) } else { rng.usize(2..=if long_names { 12 } else { 8 }) };
+    let clients = if many { rng.usize(17..=24) } else { rng.usize(2..=if long_names { 20 } else { 8 }) };
     let limits = Limits {
         line_bytes_max: 512,
         recipients_max: rng.usize(2..=8),

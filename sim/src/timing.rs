@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::history::{History, Item, Sent, SessionHistory, What};
 use crate::judge::{Violation, same};
 use crate::refusals;
-use crate::scenario::Scenario;
+use crate::scenario::{Faults, Scenario};
 
 /// How long the server may take beyond its drain deadline, in milliseconds: the clock may jump, and accepting may pause.
 const END_MS_MAX: u64 = 1_000;
@@ -28,6 +28,8 @@ pub struct Around {
     pub over_ms: Option<u64>,
     /// The connections that it never accepted.
     pub unserved: Vec<usize>,
+    /// When it let go of each connection, in milliseconds, by the number of the connection.
+    pub gone_ms: HashMap<usize, u64>,
     /// When somebody waited for it while nothing at all was going on, in milliseconds.
     pub waited_ms: Option<u64>,
     /// When somebody first found nobody listening, in milliseconds.
@@ -42,6 +44,9 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     check_end(scenario, around)?;
     check_goodbyes(history, scenario, around)?;
     refusals::check(history, scenario, around)?;
+    if scenario.faults == Faults::default() {
+        check_flushes(history, scenario, around)?;
+    }
     if scenario.is_calm() {
         check_broken(history, scenario, &around.unserved)?;
         check_deliveries(history)?;
@@ -194,6 +199,27 @@ fn check_pace(history: &History, scenario: &Scenario) -> Result<(), Violation> {
                 let what = format!("{lines} lines were taken from {from} ms to {to} ms, at {rate} a second");
                 return Err(Violation::new("G9", what, &[(number, session.items.len() - 1)]));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Whoever has said its last word and does not read is not kept for longer than it may take to flush.
+fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    if scenario.lines_per_second_max.is_some() {
+        return Ok(()); // its last word may be held back
+    }
+    for (number, session) in history.sessions.iter().enumerate() {
+        let Some(place) = session.items.iter().position(|item| item.what == What::Ended) else { continue };
+        let ended = session.items[place].ms;
+        let latest = ended.saturating_add(scenario.limits.flush_ms_max).saturating_add(END_MS_MAX);
+        let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= latest);
+        let gone = around.gone_ms.get(&number).copied();
+        if !stopping && gone.is_none_or(|gone| gone > latest) && !around.unserved.contains(&number) {
+            let gone = gone.map_or("never".to_owned(), |gone| format!("at {gone} ms"));
+            let what =
+                format!("it ended at {ended} ms, and the server let go of it {gone}, not by {latest} ms");
+            return Err(Violation::new("G9", what, &[(number, place)]));
         }
     }
     Ok(())

@@ -228,6 +228,7 @@ impl Stage {
         }
         let around = Around {
             unserved: self.net.unserved(),
+            gone_ms: self.net.gone_ms(),
             found_closed_ms: self.net.found_closed_at(),
             ..lock(&self.around).clone()
         };
