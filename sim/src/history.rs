@@ -131,6 +131,11 @@ impl Recorder {
         self.stamp.fetch_add(1, Ordering::SeqCst)
     }
 
+    /// How much has happened so far: the number that comes next in that order.
+    pub fn seen(&self) -> u64 {
+        self.stamp.load(Ordering::SeqCst)
+    }
+
     /// A connection was made at this moment; returns the number of its session.
     pub fn open(&self, now: Millis) -> usize {
         let mut inner = lock(&self.inner);

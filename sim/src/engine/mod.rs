@@ -112,7 +112,19 @@ struct Stage {
     prompt: bool,
     /// What happened beside the clients.
     around: Arc<Mutex<Around>>,
+    /// How often time has passed since anybody saw anything.
+    rests: Rests,
 }
+
+/// To end a run in which time passes for ever and nothing happens.
+#[derive(Default)]
+struct Rests {
+    seen: u64,
+    count: u32,
+}
+
+/// A run in which time passes so often without anybody seeing anything hangs.
+const RESTS_MAX: u32 = 200_000;
 
 impl Stage {
     /// Starts the server and the clients. `server_over` is to end whatever the server's tasks still have to do.
@@ -134,6 +146,7 @@ impl Stage {
             done: Arc::default(),
             prompt: scenario.is_prompt(),
             around: Arc::default(),
+            rests: Rests::default(),
         };
         stage.start_server(server_over);
         scenario.clients.iter().for_each(|script| stage.start_client(script.clone()));
@@ -186,7 +199,7 @@ impl Stage {
         });
     }
 
-    /// Nothing can run any more: lets time pass. `false` if nobody waits for any moment.
+    /// Nothing can run any more: lets time pass. `false` if nobody waits for any moment, or if that would go on for ever.
     fn rest(&mut self) -> bool {
         if self.prompt && self.recorder.anybody_waits() {
             let mut around = lock(&self.around);
@@ -194,7 +207,10 @@ impl Stage {
                 around.waited_ms = Some(self.world.now());
             }
         }
-        self.world.advance()
+        let seen = self.recorder.seen();
+        self.rests.count = if seen == self.rests.seen { self.rests.count + 1 } else { 0 };
+        self.rests.seen = seen;
+        self.rests.count < RESTS_MAX && self.world.advance()
     }
 
     /// What came of it.
