@@ -57,3 +57,13 @@ pub enum Event {
     /// The operator wants the server to stop.
     ShutdownRequested,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_written_with_its_number() {
+        assert_eq!(alloc::format!("{0} {0:?}", ConnId(7)), "#7 #7");
+    }
+}

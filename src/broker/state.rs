@@ -297,23 +297,53 @@ impl BuildHasher for SecretHash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Event, Origin, step};
+    use crate::{Effect, Event, Origin, step};
+    use core::cell::Cell;
 
     #[test]
     fn g9_deadlines_do_not_pile_up_while_clients_come_and_go() {
         let mut state = State::new(Limits::default(), [0, 0]);
-        let staying = step(&mut state, Event::Connected(ConnId(0), Origin::Exempt));
-        assert!(staying.is_empty());
-        for conn in (1..10_000).map(ConnId) {
+        let (staying, closing) = (ConnId(0), ConnId(1));
+        for conn in [staying, closing] {
+            assert!(step(&mut state, Event::Connected(conn, Origin::Exempt)).is_empty());
+        }
+        assert_eq!(step(&mut state, Event::InputEnded(closing)).len(), 1, "it is told to close");
+        for conn in (2..10_000).map(ConnId) {
             let connected = Event::Connected(conn, Origin::Exempt);
             for event in [connected, Event::InputEnded(conn), Event::Disconnected(conn)] {
                 let _effects = step(&mut state, event);
             }
+            assert!(state.logins.0.len() <= 70, "{} login deadlines", state.logins.0.len());
+            assert!(state.flushes.0.len() <= 70, "{} flush deadlines", state.flushes.0.len());
         }
-        assert!(state.logins.0.len() <= 70, "{} login deadlines", state.logins.0.len());
-        assert!(state.flushes.0.len() <= 70, "{} flush deadlines", state.flushes.0.len());
         // Nothing of interest was thrown out.
         let effects = step(&mut state, Event::Ticked(Millis(10_000)));
-        assert!(matches!(effects[..], [_, crate::Effect::Close { conn: ConnId(0), .. }]), "{effects:?}");
+        assert!(matches!(effects[..], [_, Effect::Close { conn: ConnId(0), .. }]), "{effects:?}");
+        assert_eq!(step(&mut state, Event::Ticked(Millis(30_000))), [Effect::Abort(closing)]);
+    }
+
+    #[test]
+    fn to_throw_deadlines_out_costs_little() {
+        const STAYING: u64 = 1000;
+        const PASSING: u64 = 10_000;
+        let (mut deadlines, looks) = (Deadlines::default(), Cell::new(0));
+        for conn in 0..STAYING + PASSING {
+            let conns = usize::try_from(conn.min(STAYING)).unwrap() + 1;
+            deadlines.push(Millis(conn), ConnId(conn), conns, |ConnId(conn)| {
+                looks.set(looks.get() + 1);
+                conn < STAYING
+            });
+            assert!(deadlines.0.len() <= 2 * conns + 64, "{} deadlines of {conns}", deadlines.0.len());
+        }
+        // Twice for each that passes, however many stay.
+        assert!(looks.get() <= 2 * PASSING, "{} looks", looks.get());
+    }
+
+    #[test]
+    fn what_the_hash_is_keyed_with_matters() {
+        let hash = |keys| SecretHash(keys).hash_one("al");
+        assert_eq!(hash([1, 2]), hash([1, 2]));
+        assert_ne!(hash([1, 2]), hash([0, 0]));
+        assert_ne!(hash([1, 2]), hash([2, 1]));
     }
 }

@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_names_are_found() {
+        for name in ["é".repeat(32), "a".repeat(32)] {
+            assert_eq!(Name::key_of(&name).as_deref(), Some(Name::parse(&name).unwrap().key()));
+        }
+        for text in ["é".repeat(33), "a".repeat(33), "李".repeat(22)] {
+            assert_eq!(Name::key_of(&text), None);
+        }
+    }
+
+    #[test]
+    fn it_is_shown_as_written() {
+        let name = Name::parse("Straße").unwrap();
+        assert_eq!(alloc::format!("{name} {name:?}"), "Straße \"Straße\"");
+    }
+
+    #[test]
     fn folding_once_is_enough() {
         for name in ["İstanbul", "ﬃ", "ᾳ", "Ǆ", "ẞ", "Å", "ﾊﾝｶｸ"] {
             let key = Name::parse(name).unwrap().key().to_owned();

@@ -206,6 +206,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_takes_as_much_memory_as_it_is_long() {
+        for from in ["d", "alice", "bartholomew"] {
+            let text = Text::try_from("how are you?").unwrap();
+            let mut out = Vec::new();
+            Reply::From { from: name(from), text }.render(8192, &mut out);
+            assert_eq!(out, alloc::format!("from {from}: how are you?\n").into_bytes());
+            assert_eq!(out.capacity(), out.len(), "set aside at once, and no more");
+        }
+    }
+
+    #[test]
     fn every_help_line_is_a_help_line() {
         assert!(rendered(&Reply::Help, 8192).lines().all(|line| line.starts_with("help ")));
     }

@@ -268,6 +268,12 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_logged_as_the_line_it_is() {
+        let Some(Request::Message(message)) = parsed(" al, bob:hi ") else { panic!("a message") };
+        assert_eq!(format!("{message:?}"), "\"al, bob:hi\"");
+    }
+
+    #[test]
     fn the_widest_line_is_read() {
         let line = format!("{}: {}", ["al"; 3].join(","), String::from("x").repeat(8000));
         assert!(matches!(parsed(&line), Some(Request::Message(_))));

@@ -58,3 +58,19 @@ fn read(line: Framed, bytes_max: usize, recipients_max: usize) -> Option<Request
         Err(TooLong) => Some(Request::Malformed(LineError::TooLong { bytes_max })),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g9_it_says_how_much_it_holds() {
+        let limits = Limits { line_bytes_max: 100, ..Limits::default() };
+        let (mut session, mut requests) = (Session::new(&limits), Vec::new());
+        assert_eq!(session.memory_bytes(), 0);
+        session.feed(&[b'x'; 90], &mut requests);
+        assert!((90..=200).contains(&session.memory_bytes()), "{} bytes", session.memory_bytes());
+        session.feed(b"\n", &mut requests);
+        assert_eq!(session.memory_bytes(), 0);
+    }
+}

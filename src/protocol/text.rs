@@ -132,4 +132,10 @@ mod tests {
         assert_eq!(parse(b"\x1b[31m"), Err(TextError::Control));
         assert_eq!(parse("grüß dich, 世界".as_bytes()).unwrap().as_str(), "grüß dich, 世界");
     }
+
+    #[test]
+    fn it_is_quoted_for_the_log() {
+        let text = Text::try_from("a\tb \"ü\"").unwrap();
+        assert_eq!(alloc::format!("{text:?}"), r#""a\tb \"ü\"""#);
+    }
 }
