@@ -13,8 +13,8 @@ use common::parser::{asked, read_all};
 use common::world::{Seen, World};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use seriatim::protocol::Session;
-use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step};
+use seriatim::protocol::{Reply, Session};
+use seriatim::{CloseReason, ConnId, Effect, Event, Limits, Millis, Origin, State, step};
 
 const CASES: u32 = 10_000;
 
@@ -242,6 +242,68 @@ proptest! {
         }
     }
 
+    /// What the broker counts, and why it says that it closes a connection, is what those see to whom it happens.
+    #[test]
+    fn what_is_counted_is_what_is_seen(history in history(), few: bool) {
+        let mut world = slow_world(few);
+        world.log = Some(Vec::new());
+        for action in &history {
+            act(&mut world, action);
+            let here = (0..history.len() as u64).filter(|&client| world.is_connected(ConnId(client + 1))).count();
+            prop_assert_eq!(world.state.connections(), here);
+        }
+        let (mut connected, mut aborted, mut dropped, mut stopping) = (0, 0, 0, false);
+        let mut closed: Vec<CloseReason> = Vec::new();
+        let mut newest = None;
+        let mut bye = None;
+        for line in world.log.iter().flatten() {
+            if let Ok(event) = serde_json::from_str(line) {
+                connected += u64::from(matches!(event, Event::Connected(..)));
+                stopping |= event == Event::ShutdownRequested;
+                newest = if let Event::Connected(conn, _) = event { Some(conn) } else { None };
+                continue;
+            }
+            let effect = serde_json::from_str(line).unwrap();
+            match effect {
+                Effect::Close { conn, reason } => {
+                    let told = bye.take().unwrap_or_else(|| (conn, "end of input".to_owned()));
+                    prop_assert_eq!(told, (conn, reason.to_string()));
+                    prop_assert_eq!(reason.is_refusal(), newest == Some(conn) && !stopping);
+                    closed.push(reason);
+                }
+                Effect::Abort(conn) if newest == Some(conn) && !stopping => dropped += 1,
+                Effect::Abort(_) => aborted += 1,
+                Effect::Send { to, reply: Reply::Bye(why) } => bye = Some((to[0], why.to_string())),
+                Effect::Send { .. } | Effect::StopReading(_) | Effect::Stop => {}
+            }
+        }
+        let counters = world.state.counters();
+        prop_assert_eq!((counters.connected, counters.aborted, counters.dropped), (connected, aborted, dropped));
+        for reason in CloseReason::ALL {
+            let (counted, seen) = (counters.closed(reason), closed.iter().filter(|&&other| other == reason).count() as u64);
+            // Whoever was dropped was not told why.
+            prop_assert!(counted == seen || counted > seen && reason.is_refusal(), "{}: {} {}", reason, counted, seen);
+        }
+        let counted: u64 = CloseReason::ALL.into_iter().map(|reason| counters.closed(reason)).sum();
+        prop_assert_eq!(counted, closed.len() as u64 + dropped);
+    }
+
+    /// Nothing becomes due before the moment that the broker gives, and at that moment all that is due is done.
+    #[test]
+    fn the_next_deadline_is_the_next_moment_at_which_something_happens(history in history(), few: bool) {
+        let mut world = slow_world(few);
+        for action in &history {
+            act(&mut world, action);
+            let before = world.state.next_deadline().map_or(u64::MAX, |at| at.0 - 1);
+            let mut state = world.state.clone();
+            prop_assert_eq!(step(&mut state, Event::Ticked(Millis(before))), []);
+            if let Some(at) = state.next_deadline() {
+                let _effects = step(&mut state, Event::Ticked(at));
+                prop_assert!(state.next_deadline().is_none_or(|next| next > at), "{:?} again", at);
+            }
+        }
+    }
+
     /// G10, G11: from wherever it is asked, a shutdown says goodbye to all who are there, and ends: when all input has
     /// ended and all are flushed, or at its deadline.
     #[test]
@@ -280,6 +342,7 @@ proptest! {
             act(&mut other, action);
         }
         prop_assert_eq!(&one.log, &other.log);
+        prop_assert_eq!(one.state.limits(), &limits_for(few), "what they answer by");
         let mut state = State::new(limits_for(few), seed);
         let log = one.log.unwrap();
         let mut log = log.iter();
