@@ -3,10 +3,11 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
-use crate::hunt::{Find, Hunt};
+use crate::hunt::{Budget, Find, Hunt, Small};
+use crate::plant::{build, name, patches, root, run, what};
 
 /// The patch that is looked for whatever else is.
 const CANARY: &str = "canary-lost-message";
@@ -61,7 +62,7 @@ pub fn summary(bugs: &[Bug]) -> String {
     };
     let (volume, shuttle) = (finds(|hunt| hunt.volume.as_ref()), finds(|hunt| hunt.shuttle.as_ref()));
     let small: Vec<_> = bugs.iter().filter_map(|bug| bug.hunt.small.as_ref()).collect();
-    let sizes = |size: fn(&crate::hunt::Small) -> usize| -> Vec<u64> {
+    let sizes = |size: fn(&Small) -> usize| -> Vec<u64> {
         small.iter().map(|small| u64::try_from(size(small)).unwrap_or(u64::MAX)).collect()
     };
     let mut text = String::new();
@@ -113,15 +114,6 @@ pub struct Which {
     pub part: Option<(usize, usize)>,
 }
 
-/// How long each is looked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// In so many seeds of the volume engine.
-    pub seeds: u64,
-    /// In so many schedules under shuttle.
-    pub schedules: u64,
-}
-
 /// Applies the patches, one at a time, and lets the simulator look for each. Tells `report` of each.
 ///
 /// # Errors
@@ -140,35 +132,6 @@ pub fn hunt_all(which: &Which, budget: Budget, mut report: impl FnMut(Bug)) -> R
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// The patches in a folder that have this in their name, in order.
-pub(crate) fn patches(folder: &str, filter: &str) -> Result<Vec<PathBuf>, String> {
-    let mut patches: Vec<PathBuf> = fs::read_dir(root().join(folder))
-        .map_err(|error| format!("cannot read {folder}: {error}"))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
-        .filter(|path| name(path).contains(filter))
-        .collect();
-    patches.sort();
-    if patches.is_empty() {
-        return Err(format!("no patch in {folder} has {filter:?} in its name"));
-    }
-    Ok(patches)
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-pub(crate) fn name(patch: &Path) -> String {
-    patch.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// What a patch is, in its first line.
-pub(crate) fn what(patch: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(patch).map_err(|error| format!("cannot read {}: {error}", name(patch)))?;
-    Ok(text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned())
-}
-
 fn hunt_one(patch: &Path, budget: Budget) -> Result<Bug, String> {
     let (name, what) = (name(patch), what(patch)?);
     let simulator = build(patch)?;
@@ -180,53 +143,34 @@ fn hunt_one(patch: &Path, budget: Budget) -> Result<Bug, String> {
     Ok(Bug { name, what, hunt })
 }
 
-/// Applies one patch to a copy of the sources, and builds the simulator from that.
-pub(crate) fn build(patch: &Path) -> Result<PathBuf, String> {
-    let (root, name) = (root(), name(patch));
-    let work = root.join("target/bugs");
-    let tree = work.join("tree");
-    copy_sources(&root, &tree)?;
-    // Git looks no further up for a repository, so that it takes the tree as it is.
-    let patch = fs::canonicalize(patch).map_err(|error| error.to_string())?;
-    let ceiling = fs::canonicalize(&work).map_err(|error| error.to_string())?;
-    run(Command::new("git")
-        .arg("apply")
-        .arg(&patch)
-        .current_dir(&tree)
-        .env("GIT_CEILING_DIRECTORIES", ceiling))
-    .map_err(|error| format!("{name} does not apply: {error}"))?;
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--release", "--quiet", "-p", "seriatim-sim", "--target-dir", "../build"]);
-    build.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")]);
-    run(build.current_dir(&tree)).map_err(|error| format!("{name} does not build: {error}"))?;
-    Ok(work.join("build/release/seriatim-sim"))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Brings the copy up to date. What has not changed is not touched, so that it need not be built again.
-fn copy_sources(root: &Path, tree: &Path) -> Result<(), String> {
-    let listed = run(Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root))?;
-    for file in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|file| !file.is_empty()) {
-        let (from, to) = (root.join(file), tree.join(file));
-        let Ok(bytes) = fs::read(&from) else { continue };
-        if fs::read(&to).is_ok_and(|old| old == bytes) {
-            continue;
-        }
-        let folder = to.parent().unwrap_or(tree);
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&to, bytes))
-            .map_err(|error| format!("cannot write {}: {error}", to.display()))?;
+    fn bug(found: Option<u64>) -> Bug {
+        let find = found.map(|schedules| Find { rule: "G5".to_owned(), schedules, took_ms: 1_234 });
+        let small = found.map(|_| Small { ops: 5, preemptions: 4, specials: 6 });
+        let hunt = Hunt { volume: find.clone(), shuttle: None, small };
+        Bug { name: "lost".to_owned(), what: "It is lost.".to_owned(), hunt }
     }
-    Ok(())
-}
 
-/// Runs a command that has to succeed.
-pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
-    let output = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-    if output.status.success() {
-        Ok(output)
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    #[test]
+    fn a_row_says_who_found_it_and_when() {
+        assert_eq!(bug(Some(7)).row(), "| lost | It is lost. | G5 | 7, 1.23 s | – | 5, 4, 6 |\n");
+        assert_eq!(bug(None).row(), "| lost | It is lost. | **not found** | – | – | – |\n");
+    }
+
+    #[test]
+    fn the_summary_counts_what_is_missed() {
+        let bugs: Vec<Bug> = (1..=20).map(|number| bug((number < 20).then_some(number))).collect();
+        let summary = summary(&bugs);
+        for line in [
+            "- found: 19 of 20",
+            "- schedules of the volume engine until found: median 10, 95th percentile 19 (19 bugs)",
+            "- shrunk to at most 8 things and 3 preemptions: 0 of 19",
+        ] {
+            assert!(summary.lines().any(|its| its == line), "{line}\n{summary}");
+        }
+        assert!(!summary.contains("under shuttle"), "nothing to say of nothing");
     }
 }

@@ -11,6 +11,7 @@ use crate::engine::under_shuttle::Order;
 use crate::engine::{Outcome, quietly, sockets, under_shuttle, volume};
 use crate::judge::Violation;
 use crate::marks::Marks;
+use crate::shrink::Failing;
 use crate::swarm::Profile;
 use crate::world::{Record, lock};
 
@@ -88,6 +89,11 @@ pub struct Failed {
 /// How a seed is run on the volume engine.
 pub fn run_seed(profile: Profile, seed: u64, record: Record) -> Outcome {
     volume::run(&profile.scenario(seed), Choices::of_seed(seed), record)
+}
+
+/// What a seed that fails on the volume engine came from.
+pub fn failing_of(profile: Profile, seed: u64) -> Failing {
+    Failing::new(profile.scenario(seed), &run_seed(profile, seed, Record::default()))
 }
 
 /// Runs seeds until one fails, all are done, the time is over, or `stop` is set. `watch` is told now and then what was seen

@@ -3,10 +3,11 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::explore::{Engine, Plan, explore, run_seed};
-use crate::shrink::{Failing, Shrunk, shrink};
+use crate::explore::{Engine, Plan, explore, failing_of};
+use crate::shrink::{Shrunk, shrink};
 use crate::swarm::Profile;
 use crate::world::Record;
 
@@ -43,11 +44,22 @@ pub struct Small {
     pub specials: usize,
 }
 
-/// Looks for a failing run with each engine: in so many seeds on the volume engine, in so many schedules under shuttle.
-pub fn hunt(seeds: u64, schedules: u64, threads: usize) -> Hunt {
-    let volume = find(Engine::Volume, seeds, threads);
+/// How long a bug is looked for.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Budget {
+    /// In how many seeds of the volume engine.
+    #[arg(long, default_value_t = 20_000)]
+    pub seeds: u64,
+    /// In how many schedules under shuttle.
+    #[arg(long, default_value_t = 8_000)]
+    pub schedules: u64,
+}
+
+/// Looks for a failing run with each engine.
+pub fn hunt(budget: Budget, threads: usize) -> Hunt {
+    let volume = find(Engine::Volume, budget.seeds, threads);
     let small = volume.as_ref().map(|(seed, _)| small(*seed));
-    let shuttle = find(Engine::Shuttle, schedules.div_ceil(Engine::Shuttle.schedules()), threads);
+    let shuttle = find(Engine::Shuttle, budget.schedules.div_ceil(Engine::Shuttle.schedules()), threads);
     Hunt { volume: volume.map(|(_, find)| find), shuttle: shuttle.map(|(_, find)| find), small }
 }
 
@@ -65,8 +77,7 @@ fn find(engine: Engine, seeds: u64, threads: usize) -> Option<(u64, Find)> {
 }
 
 fn small(seed: u64) -> Small {
-    let outcome = run_seed(Profile::Swarm, seed, Record::default());
-    let Shrunk { failing, .. } = shrink(Failing::new(Profile::Swarm.scenario(seed), &outcome));
+    let Shrunk { failing, .. } = shrink(failing_of(Profile::Swarm, seed));
     let preemptions = failing.run(Record::default()).preemptions();
     Small { ops: failing.ops(), preemptions, specials: failing.specials() }
 }

@@ -16,7 +16,7 @@
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find, and [`hunt`](mod@hunt), what each is put to;
-//! - [`drill`](mod@drill): planted nondeterminism, which it must notice;
+//! - [`drill`](mod@drill): planted nondeterminism, which it must notice; `plant` builds both kinds;
 //! - [`core`]: the pure core, exhaustively.
 //!
 //! Nothing in the server knows this crate.
@@ -36,6 +36,7 @@ pub mod judge;
 pub mod marks;
 pub mod net;
 pub mod page;
+mod plant;
 pub mod refusals;
 pub mod report;
 pub mod scenario;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use seriatim_sim::bugs::{Budget, Bug, HEAD, Which, hunt_all, summary, write_table};
+use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, summary, write_table};
 use seriatim_sim::drill::{Drilled, digest, drill};
 use seriatim_sim::engine::Outcome;
-use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, run_seed};
-use seriatim_sim::hunt::hunt;
+use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, failing_of, run_seed};
+use seriatim_sim::hunt::{Budget, hunt};
 use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
@@ -94,7 +94,7 @@ enum Command {
         #[arg(long, value_name = "PART/PARTS", value_parser = part)]
         part: Option<(usize, usize)>,
         #[command(flatten)]
-        effort: Effort,
+        budget: Budget,
         /// Writes the table into sim/bugs/README.md.
         #[arg(long, conflicts_with = "part")]
         write: bool,
@@ -103,7 +103,7 @@ enum Command {
     #[command(hide = true)]
     Hunt {
         #[command(flatten)]
-        effort: Effort,
+        budget: Budget,
     },
     /// Plants each nondeterminism of sim/drill in a copy of the sources, and looks whether it is noticed.
     Drill {
@@ -119,17 +119,6 @@ enum Command {
     },
 }
 
-/// How long a planted bug is looked for.
-#[derive(Args)]
-struct Effort {
-    /// In how many seeds of the volume engine.
-    #[arg(long, default_value_t = 20_000)]
-    seeds: u64,
-    /// In how many schedules under shuttle.
-    #[arg(long, default_value_t = 8_000)]
-    schedules: u64,
-}
-
 fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let result = match Arguments::parse().command {
@@ -142,19 +131,16 @@ fn main() -> ExitCode {
         Command::Shrink { run, profile, to, html } => {
             shrink_run(&run, profile, &to, &html.unwrap_or_else(|| to.with_extension("html")))
         }
-        Command::Bugs { filter, part, effort, write } => find_bugs(&Which { filter, part }, &effort, write),
-        Command::Hunt { effort: Effort { seeds, schedules } } => {
+        Command::Bugs { filter, part, budget, write } => find_bugs(&Which { filter, part }, budget, write),
+        Command::Hunt { budget } => {
             // Plain data can always be written.
-            println!("{}", serde_json::to_string(&hunt(seeds, schedules, cores)).unwrap_or_default());
+            println!("{}", serde_json::to_string(&hunt(budget, cores)).unwrap_or_default());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Digest { seeds } => {
-            let differs = |seed| format!("seed {seed} is not the same twice in one process");
-            digest(seeds).map_err(differs).map(|digest| {
-                println!("{digest:016x}");
-                ExitCode::SUCCESS
-            })
-        }
+        Command::Digest { seeds } => digest(seeds).map(|digest| {
+            println!("{digest:016x}");
+            ExitCode::SUCCESS
+        }),
         Command::Drill { seeds } => find_nondeterminism(seeds),
     };
     result.unwrap_or_else(|error| {
@@ -225,9 +211,7 @@ fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
     println!("seed {seed}: {violation}");
     if plan.engine == Engine::Volume {
         println!("see it: seriatim-sim replay {seed} --profile {profile}");
-        let outcome = run_seed(plan.profile, *seed, Record::default());
-        let failing = Failing::new(plan.profile.scenario(*seed), &outcome);
-        return shrink_to(failing, to, &to.with_extension("html"));
+        return shrink_to(failing_of(plan.profile, *seed), to, &to.with_extension("html"));
     }
     println!("see it: seriatim-sim explore --engine {engine} --profile {profile} --from {seed} --seeds 1");
     match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
@@ -309,13 +293,13 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
 }
 
 /// Prints a table of the planted bugs, as Markdown.
-fn find_bugs(which: &Which, effort: &Effort, write: bool) -> Result<ExitCode, String> {
+fn find_bugs(which: &Which, budget: Budget, write: bool) -> Result<ExitCode, String> {
     if write && !which.filter.is_empty() {
         return Err("--write is for the table of all planted bugs".to_owned());
     }
     print!("{HEAD}");
     let mut bugs = Vec::new();
-    hunt_all(which, Budget { seeds: effort.seeds, schedules: effort.schedules }, |bug| {
+    hunt_all(which, budget, |bug| {
         print!("{}", bug.row());
         bugs.push(bug);
     })?;

@@ -10,7 +10,8 @@ use crate::judge::{Violation, same};
 use crate::refusals;
 use crate::scenario::{Faults, Scenario};
 
-/// How long the server may take beyond its drain deadline, in milliseconds: the clock may jump, and accepting may pause.
+/// How long the server may take beyond its own drain deadline, or a client's flush deadline, in milliseconds: accepting may
+/// pause, and it lingers for the client's end.
 const END_MS_MAX: u64 = 1_000;
 
 /// The same if the clock jumps.

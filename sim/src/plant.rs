@@ -1,0 +1,87 @@
+//! Plants a patch: the simulator, built from a copy of the sources in which that patch is applied.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The patches in a folder that have this in their name, in order.
+pub(crate) fn patches(folder: &str, filter: &str) -> Result<Vec<PathBuf>, String> {
+    let mut patches: Vec<PathBuf> = fs::read_dir(root().join(folder))
+        .map_err(|error| format!("cannot read {folder}: {error}"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+        .filter(|path| name(path).contains(filter))
+        .collect();
+    patches.sort();
+    if patches.is_empty() {
+        return Err(format!("no patch in {folder} has {filter:?} in its name"));
+    }
+    Ok(patches)
+}
+
+/// The folder of the project.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// What a patch is called.
+pub(crate) fn name(patch: &Path) -> String {
+    patch.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What a patch is, in its first line.
+pub(crate) fn what(patch: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(patch).map_err(|error| format!("cannot read {}: {error}", name(patch)))?;
+    Ok(text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned())
+}
+
+/// Applies one patch to a copy of the sources, and builds the simulator from that.
+pub(crate) fn build(patch: &Path) -> Result<PathBuf, String> {
+    let (root, name) = (root(), name(patch));
+    let work = root.join("target/bugs");
+    let tree = work.join("tree");
+    copy_sources(&root, &tree)?;
+    // Git looks no further up for a repository, so that it takes the tree as it is.
+    let patch = fs::canonicalize(patch).map_err(|error| error.to_string())?;
+    let ceiling = fs::canonicalize(&work).map_err(|error| error.to_string())?;
+    run(Command::new("git")
+        .arg("apply")
+        .arg(&patch)
+        .current_dir(&tree)
+        .env("GIT_CEILING_DIRECTORIES", ceiling))
+    .map_err(|error| format!("{name} does not apply: {error}"))?;
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--release", "--quiet", "-p", "seriatim-sim", "--target-dir", "../build"]);
+    build.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")]);
+    run(build.current_dir(&tree)).map_err(|error| format!("{name} does not build: {error}"))?;
+    Ok(work.join("build/release/seriatim-sim"))
+}
+
+/// Brings the copy up to date. What has not changed is not touched, so that it need not be built again.
+fn copy_sources(root: &Path, tree: &Path) -> Result<(), String> {
+    let listed = run(Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root))?;
+    for file in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|file| !file.is_empty()) {
+        let (from, to) = (root.join(file), tree.join(file));
+        let Ok(bytes) = fs::read(&from) else { continue };
+        if fs::read(&to).is_ok_and(|old| old == bytes) {
+            continue;
+        }
+        let folder = to.parent().unwrap_or(tree);
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&to, bytes))
+            .map_err(|error| format!("cannot write {}: {error}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a command that has to succeed.
+pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
+    let output = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+    if output.status.success() {
+        Ok(output)
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
