@@ -31,6 +31,8 @@ enum Source {
     Random(Rng),
     /// Tasks by priority, which changes at a few random steps (Burckhardt et al., ASPLOS 2010); the rest at random.
     Pct(Pct),
+    /// Tasks in their turn, but at a few random steps; the rest at random.
+    InTurn(InTurn),
     /// As recorded, and ordinary behind the end of the record.
     Replay(Vec<u32>),
 }
@@ -44,6 +46,14 @@ struct Pct {
     lowest: i64,
     /// The steps at which the running task falls to the lowest priority, the last first.
     changes: Vec<u64>,
+    step: u64,
+}
+
+#[derive(Debug)]
+struct InTurn {
+    rng: Rng,
+    /// The decisions about tasks at which one runs out of turn, the last first.
+    delays: Vec<u64>,
     step: u64,
 }
 
@@ -61,9 +71,15 @@ impl Choices {
     /// Tasks by priority, which changes at `depth` of about `steps` steps.
     pub fn pct(seed: u64, depth: usize, steps: u64) -> Choices {
         let mut rng = Rng::with_seed(seed);
-        let mut changes: Vec<u64> = (0..depth).map(|_| rng.u64(1..=steps)).collect();
-        changes.sort_unstable_by(|a, b| b.cmp(a));
+        let changes = random_steps(&mut rng, depth, steps);
         Choices::from(Source::Pct(Pct { rng, priorities: Vec::new(), lowest: 0, changes, step: 0 }))
+    }
+
+    /// Tasks in their turn, but for `delays` of the first `steps` decisions about them; the rest at random.
+    pub fn in_turn(seed: u64, delays: usize, steps: u64) -> Choices {
+        let mut rng = Rng::with_seed(seed);
+        let delays = random_steps(&mut rng, delays, steps);
+        Choices::from(Source::InTurn(InTurn { rng, delays, step: 0 }))
     }
 
     /// The decisions given, and ordinary ones behind them.
@@ -84,6 +100,7 @@ impl Choices {
         let picked = match &mut self.source {
             Source::Random(rng) => rng.usize(0..count),
             Source::Pct(pct) => pct.task(tasks),
+            Source::InTurn(in_turn) => in_turn.task(count),
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
         self.take(picked, count, true)
@@ -95,7 +112,9 @@ impl Choices {
             return 0;
         }
         let picked = match &mut self.source {
-            Source::Random(rng) | Source::Pct(Pct { rng, .. }) => rng.usize(0..count),
+            Source::Random(rng) | Source::Pct(Pct { rng, .. }) | Source::InTurn(InTurn { rng, .. }) => {
+                rng.usize(0..count)
+            }
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
         self.take(picked, count, false)
@@ -107,7 +126,9 @@ impl Choices {
             return false;
         }
         let picked = match &mut self.source {
-            Source::Random(rng) | Source::Pct(Pct { rng, .. }) => usize::from(rng.u32(0..1000) < permille),
+            Source::Random(rng) | Source::Pct(Pct { rng, .. }) | Source::InTurn(InTurn { rng, .. }) => {
+                usize::from(rng.u32(0..1000) < permille)
+            }
             Source::Replay(picks) => replayed(picks, self.taken.len(), 2),
         };
         self.take(picked, 2, false) == 1
@@ -124,6 +145,13 @@ impl Choices {
         self.taken.push(Choice { picked: number(picked), of: number(of), task });
         picked
     }
+}
+
+/// So many steps up to the last, the last of them first.
+fn random_steps(rng: &mut Rng, count: usize, last: u64) -> Vec<u64> {
+    let mut steps: Vec<u64> = (0..count).map(|_| rng.u64(1..=last.max(1))).collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    steps
 }
 
 fn replayed(picks: &[u32], at: usize, count: usize) -> usize {
@@ -150,6 +178,17 @@ impl Pct {
             self.priorities[best.2] = self.lowest;
         }
         best.0
+    }
+}
+
+impl InTurn {
+    fn task(&mut self, count: usize) -> usize {
+        self.step += 1;
+        if self.delays.last().is_none_or(|&delay| delay > self.step) {
+            return 0;
+        }
+        self.delays.pop();
+        self.rng.usize(1..count)
     }
 }
 
@@ -215,6 +254,15 @@ mod tests {
         assert_eq!(searched(2).len(), 3 + 1 + 2 + 1);
         assert_eq!(searched(3).len(), 3 + 6);
         assert_eq!(searched(9).len(), 3 + 6);
+    }
+
+    #[test]
+    fn tasks_run_in_turn_but_for_the_delays() {
+        for seed in 0..100 {
+            let mut choices = Choices::in_turn(seed, 2, 10);
+            let out_of_turn = (0..20).filter(|_| choices.task([0_u64, 1, 2].into_iter()) != 0).count();
+            assert_eq!(out_of_turn, 2, "of seed {seed}");
+        }
     }
 
     #[test]

@@ -4,15 +4,24 @@
 use crate::choice::{Choice, Choices, Search};
 use crate::engine::Outcome;
 use crate::engine::volume::run;
-use crate::scenario::Scenario;
+use crate::scenario::{Faults, Scenario};
 use crate::simpler::simpler;
 use crate::world::Record;
 
 /// How many random schedules a smaller scenario gets to fail in, if the old schedule does not fit it.
 const TRIES: u64 = 300;
 
+/// How many it gets where tasks run in turn, to begin with.
+const FIRST_TRIES: u64 = 10 * TRIES;
+
 /// How many tasks may be polled in all: about half a minute. What is not small by then stays as it is.
 const STEPS_MAX: u64 = 20_000_000;
+
+/// How many tasks may run out of turn in a run that is easily understood.
+const FEW: usize = 3;
+
+/// How many things clients do in such a run.
+const OPS_FEW: usize = 8;
 
 /// How many decisions that are not ordinary the search for a simpler schedule allows.
 const DELAYS_MAX: u32 = 3;
@@ -63,9 +72,45 @@ pub struct Shrunk {
     pub minimal: bool,
 }
 
-/// The smallest failing run that can be found by leaving things out.
+/// The smallest failing run that can be found by leaving things out. If it needs a task to run out of turn more often than
+/// [`FEW`] times or clients to do much, ever more is allowed: any schedule, then any other rule to be broken.
 pub fn shrink(failing: Failing) -> Shrunk {
-    let mut shrinker = Shrinker { smallest: failing, steps: 0 };
+    let in_turn = Way { few: true, any_rule: false };
+    let mut smallest = Shrunk { failing: failing.clone(), minimal: false };
+    smallest.or(|| shrink_in(in_turn, failing.clone()));
+    smallest.or(|| shrink_in(Way { few: false, ..in_turn }, failing.clone()));
+    // Perhaps what is left fails in a simple schedule where the original did not.
+    let left = smallest.failing.clone();
+    smallest.or(|| shrink_in(in_turn, left));
+    smallest.or(|| shrink_in(Way { any_rule: true, ..in_turn }, failing));
+    smallest
+}
+
+impl Shrunk {
+    /// Takes what another way comes to, if that is smaller; it is not asked for if this is small enough.
+    fn or(&mut self, other: impl FnOnce() -> Option<Shrunk>) {
+        if (size(&self.failing).0 > 0 || !self.minimal)
+            && let Some(other) = other()
+            && size(&other.failing) <= size(&self.failing)
+        {
+            *self = other;
+        }
+    }
+}
+
+/// By how much it is more than what is still easily understood, and how much there is to it.
+fn size(failing: &Failing) -> (usize, usize) {
+    let preemptions = failing.run(Record::default()).preemptions();
+    let excess = failing.ops().saturating_sub(OPS_FEW) + preemptions.saturating_sub(FEW);
+    (excess, failing.ops() + failing.specials())
+}
+
+fn shrink_in(way: Way, start: Failing) -> Option<Shrunk> {
+    let scenario = start.scenario.clone();
+    let mut shrinker = Shrinker { smallest: start, way, steps: 0 };
+    if way.few {
+        shrinker.smallest = shrinker.fails_in(FIRST_TRIES, &scenario)?;
+    }
     loop {
         let before = shrinker.smallest.clone();
         shrinker.shrink_scenario();
@@ -76,17 +121,27 @@ pub fn shrink(failing: Failing) -> Shrunk {
     }
     let minimal = !shrinker.spent();
     shrinker.find_simple_schedule();
-    Shrunk { failing: shrinker.smallest, minimal }
+    Some(Shrunk { failing: shrinker.smallest, minimal })
 }
 
 /// How the scenario breaks this rule, if it does in one of many random schedules.
 pub fn fails_somehow(scenario: &Scenario, rule: &str) -> Option<Failing> {
     let failing = Failing { scenario: scenario.clone(), picks: Vec::new(), rule: rule.to_owned() };
-    Shrinker { smallest: failing, steps: 0 }.fails_somehow(scenario)
+    Shrinker { smallest: failing, way: Way { few: false, any_rule: false }, steps: 0 }.fails_somehow(scenario)
+}
+
+/// What a smaller run has in common with the original.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Tasks run in turn, but for [`FEW`]; otherwise in any order.
+    few: bool,
+    /// It breaks any rule; otherwise the same.
+    any_rule: bool,
 }
 
 struct Shrinker {
     smallest: Failing,
+    way: Way,
     /// How many tasks have been polled: what all of it costs, the same on every machine.
     steps: u64,
 }
@@ -116,9 +171,30 @@ impl Shrinker {
     }
 
     fn fails_somehow(&mut self, scenario: &Scenario) -> Option<Failing> {
-        (0..TRIES).find_map(|seed| {
-            if self.spent() { None } else { self.fails_with(scenario, Choices::of_seed(seed)) }
-        })
+        self.fails_in(TRIES, scenario)
+    }
+
+    fn fails_in(&mut self, tries: u64, scenario: &Scenario) -> Option<Failing> {
+        // Where nothing goes wrong by itself and all run in turn, there is one run.
+        let only_run = scenario.faults == Faults::default();
+        let mut steps = 1_000;
+        for seed in 0..tries {
+            let delays = usize::try_from(seed).unwrap_or(0) % (FEW + 1);
+            if self.spent() {
+                return None;
+            }
+            if self.way.few && delays == 0 && only_run && seed > 0 {
+                continue;
+            }
+            let choices =
+                if self.way.few { Choices::in_turn(seed, delays, steps) } else { Choices::of_seed(seed) };
+            let (taken, failing) = self.attempt(scenario, choices);
+            if failing.is_some() {
+                return failing;
+            }
+            steps = taken.iter().filter(|choice| choice.task).count() as u64;
+        }
+        None
     }
 
     fn fails_with(&mut self, scenario: &Scenario, choices: Choices) -> Option<Failing> {
@@ -129,8 +205,10 @@ impl Shrinker {
     fn attempt(&mut self, scenario: &Scenario, choices: Choices) -> (Vec<Choice>, Option<Failing>) {
         let outcome = run(scenario, choices, Record::default());
         self.steps += outcome.steps;
-        let same = outcome.violation.as_ref().is_some_and(|violation| violation.rule == self.smallest.rule);
-        let failing = same.then(|| Failing::new(scenario.clone(), &outcome));
+        let broken = outcome.violation.as_ref();
+        let counts =
+            broken.is_some_and(|violation| self.way.any_rule || violation.rule == self.smallest.rule);
+        let failing = counts.then(|| Failing::new(scenario.clone(), &outcome));
         (outcome.taken, failing)
     }
 
