@@ -17,6 +17,7 @@
 //! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find, and [`hunt`](mod@hunt), what each is put to;
 //! - [`drill`](mod@drill): planted nondeterminism, which it must notice; `plant` builds both kinds;
+//! - [`figures`](mod@figures): how fast each of these is;
 //! - [`core`]: the pure core, exhaustively.
 //!
 //! Nothing in the server knows this crate.
@@ -30,6 +31,7 @@ pub mod core;
 pub mod drill;
 pub mod engine;
 pub mod explore;
+pub mod figures;
 pub mod history;
 pub mod hunt;
 pub mod judge;

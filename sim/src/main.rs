@@ -16,6 +16,7 @@ use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, summary, write_table};
 use seriatim_sim::drill::{Drilled, digest, drill};
 use seriatim_sim::engine::Outcome;
 use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, failing_of, run_seed};
+use seriatim_sim::figures;
 use seriatim_sim::hunt::{Budget, hunt};
 use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
@@ -111,6 +112,12 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         seeds: u64,
     },
+    /// Measures on one core how fast the core and each engine are.
+    Figures {
+        /// For how many seconds each.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Prints a hash over everything that happens in these seeds: the same in every process and build.
     Digest {
         /// How many seeds.
@@ -141,6 +148,13 @@ fn main() -> ExitCode {
             println!("{digest:016x}");
             ExitCode::SUCCESS
         }),
+        Command::Figures { seconds } => {
+            println!("| on one core, in a second | |\n|---|---|");
+            figures::figures(Duration::from_secs(seconds), |figure| {
+                println!("| {} | {} |", figure.what, HumanCount(figure.per_second));
+            });
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Drill { seeds } => find_nondeterminism(seeds),
     };
     result.unwrap_or_else(|error| {
@@ -162,13 +176,13 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     );
     let seen = explore(plan, &stop, |seen| {
         bar.set_position(seen.seeds);
-        bar.set_message(figures(seen, start.elapsed()));
+        bar.set_message(progress(seen, start.elapsed()));
     });
     bar.finish_and_clear();
     if stop.load(Ordering::SeqCst) {
         println!("stopped");
     }
-    println!("{} seeds, {}", seen.seeds, figures(&seen, start.elapsed()));
+    println!("{} seeds, {}", seen.seeds, progress(&seen, start.elapsed()));
     if let Some(failed) = &seen.failed {
         report_failed(plan, failed, to)?;
         return Ok(ExitCode::FAILURE);
@@ -187,11 +201,8 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
 const LONG_SEEDS: u64 = 10_000;
 
 /// How fast it goes and what was met.
-fn figures(seen: &Seen, took: Duration) -> String {
-    let per_second = |count: u64| {
-        let rate = u128::from(count) * 1_000_000 / took.as_micros().max(1);
-        HumanCount(u64::try_from(rate).unwrap_or(u64::MAX))
-    };
+fn progress(seen: &Seen, took: Duration) -> String {
+    let per_second = |count: u64| HumanCount(figures::per_second(count, took));
     format!(
         "{}/s; {} events, {}/s; simulated {}, {}x; {} of {} marks",
         per_second(seen.seeds),

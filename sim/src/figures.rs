@@ -1,0 +1,65 @@
+//! How fast it all is, on one core: the core alone, and the whole server on each engine.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use seriatim::{State, step};
+
+use crate::explore::{Engine, Plan, Seen, explore, run_seed};
+use crate::swarm::Profile;
+use crate::world::Record;
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// What it counts, and of what.
+    pub what: &'static str,
+    /// How many in a second; of simulated time, how many seconds pass in one.
+    pub per_second: u64,
+}
+
+/// Measures everything, each for this long, and tells of each figure as soon as it is known.
+pub fn figures(time: Duration, mut told: impl FnMut(Figure)) {
+    let mut tell = |what, count, took| told(Figure { what, per_second: per_second(count, took) });
+    let (steps, took) = core(time);
+    tell("events through `step` alone, of 200 clients who talk", steps, took);
+    let (seen, took) = engine(Engine::Shuttle, Profile::Duel, time);
+    tell("schedules under shuttle, of 3 clients × 4 messages", seen.runs, took);
+    let (seen, took) = engine(Engine::Volume, Profile::Duel, time);
+    tell("schedules on the volume engine, of 3 clients × 4 messages", seen.runs, took);
+    let (seen, took) = engine(Engine::Volume, Profile::Crowd, time);
+    tell("events on the volume engine, of 200 clients who talk", seen.events, took);
+    tell("simulated seconds, of 200 clients who talk", seen.simulated_ms / 1000, took);
+    let (seen, took) = engine(Engine::Volume, Profile::Idle, time);
+    tell("simulated seconds, of clients who are silent for days", seen.simulated_ms / 1000, took);
+}
+
+/// So many in so long.
+pub fn per_second(count: u64, took: Duration) -> u64 {
+    u64::try_from(u128::from(count) * 1_000_000 / took.as_micros().max(1)).unwrap_or(u64::MAX)
+}
+
+fn engine(engine: Engine, profile: Profile, time: Duration) -> (Seen, Duration) {
+    let plan = Plan { engine, profile, from: 0, seeds: u64::MAX, time: Some(time), threads: 1 };
+    let start = Instant::now();
+    (explore(plan, &AtomicBool::new(false), |_| ()), start.elapsed())
+}
+
+/// The events that a whole run brings, again and again. Copying them, and making an empty state, does not count.
+fn core(time: Duration) -> (u64, Duration) {
+    let scenario = Profile::Crowd.scenario(0);
+    let run = run_seed(Profile::Crowd, 0, Record { trace: true, digest: false });
+    let events: Vec<_> = run.trace.into_iter().map(|step| step.event).collect();
+    let (mut steps, mut took) = (0, Duration::ZERO);
+    while took < time && !events.is_empty() {
+        let mut state = State::new(scenario.limits.clone(), [0, 0]);
+        let again = events.clone();
+        let start = Instant::now();
+        for event in again {
+            std::hint::black_box(step(&mut state, event));
+        }
+        took += start.elapsed();
+        steps += events.len() as u64;
+    }
+    (steps, took)
+}
