@@ -73,7 +73,7 @@ pub struct Shrunk {
 }
 
 /// The smallest failing run that can be found by leaving things out. If it needs a task to run out of turn more often than
-/// [`FEW`] times or clients to do much, ever more is allowed: any schedule, then any other rule to be broken.
+/// three times or clients to do much, ever more is allowed: any schedule, then any other rule to be broken.
 pub fn shrink(failing: Failing) -> Shrunk {
     let in_turn = Way { few: true, any_rule: false };
     let mut smallest = Shrunk { failing: failing.clone(), minimal: false };
