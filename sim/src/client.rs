@@ -12,7 +12,7 @@ use seriatim::server::runtime::{Reader, Runtime, Stream, Writer};
 use seriatim::{Limits, Millis};
 
 use crate::history::{Recorder, Sent, What, tag, token};
-use crate::scenario::{BadLine, Op, Script};
+use crate::scenario::{BadLine, Op, Scenario};
 use crate::world::lock;
 
 /// Where clients live: the seam, from their side.
@@ -24,11 +24,12 @@ pub trait Place: Runtime {
     fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-/// Plays a script to its end.
-pub async fn play<P: Place>(place: P, recorder: Arc<Recorder>, script: Script, limits: Limits) {
+/// Plays the script of one of the clients to its end.
+pub async fn play<P: Place>(place: P, recorder: Arc<Recorder>, scenario: Arc<Scenario>, client: usize) {
+    let limits = scenario.limits.clone();
     let mut player =
         Player { place, recorder, limits, connection: None, trickle: false, ending: "\n", stalled_until: 0 };
-    for op in script.ops {
+    for op in &scenario.clients[client].ops {
         player.play(op).await;
     }
     player.take_leave().await;
@@ -72,23 +73,19 @@ struct Seen {
 }
 
 impl<P: Place> Player<P> {
-    async fn play(&mut self, op: Op) {
-        match op {
+    async fn play(&mut self, op: &Op) {
+        match *op {
             Op::Connect => {
                 self.take_leave().await;
                 self.connect().await;
             }
-            Op::LogIn { name, insist } => self.log_in(name, insist).await,
-            Op::Say { to, bytes } => {
+            Op::LogIn { ref name, insist } => self.log_in(name, insist).await,
+            Op::Say { ref to, bytes } => {
                 let Some(connection) = &self.connection else { return };
-                let number = connection.lines;
-                let bare = Sent::Say { number, to: to.clone(), text: String::new() };
-                let room = self
-                    .limits
-                    .line_bytes_max
-                    .saturating_sub(line(&bare, connection.session, &self.limits).len());
-                let text = text(&tag(connection.session, number), bytes.min(room));
-                self.send(Sent::Say { number, to, text }).await;
+                let (number, tag) = (connection.lines, tag(connection.session, connection.lines));
+                let room = self.limits.line_bytes_max.saturating_sub(head(to, &tag).len());
+                let text = text(&tag, bytes.min(room));
+                self.send(Sent::Say { number, to: to.clone(), text }).await;
             }
             Op::Ping { wait } => self.ping(wait).await,
             Op::Who => self.send(Sent::Who).await,
@@ -153,10 +150,10 @@ impl<P: Place> Player<P> {
         self.place.sleep_until(self.place.now().plus(ms)).await;
     }
 
-    async fn log_in(&mut self, name: String, insist: bool) {
+    async fn log_in(&mut self, name: &str, insist: bool) {
         let mut refusals = 0;
         loop {
-            self.send(Sent::Name(name.clone())).await;
+            self.send(Sent::Name(name.to_owned())).await;
             if !insist {
                 return;
             }
@@ -240,9 +237,7 @@ impl<P: Place> Player<P> {
 pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
     match sent {
         Sent::Name(name) => name.clone().into_bytes(),
-        Sent::Say { number, to, text } => {
-            format!("{}, ~{}: {text}", to.join(", "), tag(session, *number)).into_bytes()
-        }
+        Sent::Say { number, to, text } => (head(to, &tag(session, *number)) + text).into_bytes(),
         Sent::Ping { number } => format!("/ping {}", token(session, *number)).into_bytes(),
         Sent::Who => b"/who".to_vec(),
         Sent::Quit => b"/quit".to_vec(),
@@ -258,6 +253,19 @@ pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
             BadLine::Command => b"/welcome al".to_vec(),
         },
     }
+}
+
+/// What stands before the text of a message: to whom it is, and the receipt.
+fn head(to: &[String], tag: &str) -> String {
+    let mut head = String::with_capacity(64);
+    for name in to {
+        head.push_str(name);
+        head.push_str(", ");
+    }
+    for part in ["~", tag, ": "] {
+        head.push_str(part);
+    }
+    head
 }
 
 /// A text that begins with its tag and is so long, with all that might be lost, cut or taken for something else.
@@ -295,13 +303,13 @@ async fn read<P: Place>(
         match reader.try_read(&mut buffer) {
             Ok(0) => break What::Closed(String::from_utf8_lossy(&partial).into_owned()),
             Ok(length) => {
-                for &byte in &buffer[..length] {
-                    if byte == b'\n' {
-                        let line = String::from_utf8_lossy(&std::mem::take(&mut partial)).into_owned();
+                for part in buffer[..length].split_inclusive(|&byte| byte == b'\n') {
+                    partial.extend_from_slice(part);
+                    if partial.pop_if(|&mut byte| byte == b'\n').is_some() {
+                        let line = String::from_utf8_lossy(&partial).into_owned();
+                        partial.clear();
                         heed(&mut lock(&seen), &line);
                         recorder.write_down(session, place.now(), What::Read(line));
-                    } else {
-                        partial.push(byte);
                     }
                 }
             }

@@ -2,8 +2,7 @@
 //! of [`WANTED`] was never met has failed.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-
+use hashbrown::{HashMap, HashSet};
 use seriatim::protocol::{Farewell, LineError, NameError, Refusal, Reply, Request};
 use seriatim::{ConnId, Effect, Event};
 
@@ -74,9 +73,9 @@ pub const WANTED: &[&str] = &[
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// How often each was met.
-    pub met: BTreeMap<Cow<'static, str>, u64>,
-    conns: BTreeMap<ConnId, ConnState>,
-    names_left: BTreeMap<String, ConnId>,
+    pub met: HashMap<Cow<'static, str>, u64>,
+    conns: HashMap<ConnId, ConnState>,
+    names_left: HashMap<String, ConnId>,
     stopping: bool,
 }
 
@@ -226,7 +225,7 @@ impl Marks {
     /// What can be told only from what the clients wrote and read.
     pub(crate) fn history(&mut self, history: &History) {
         for session in &history.sessions {
-            let ended = session.items.iter().any(|item| item.what == What::Ended);
+            let ended = session.items.iter().any(|item| matches!(item.what, What::Ended));
             match session.items.last().map(|item| &item.what) {
                 Some(What::Closed(_)) if ended => {
                     self.hit("a client read to the end after it had closed its side");
@@ -250,7 +249,7 @@ impl Marks {
     }
 
     fn races(&mut self, history: &History) {
-        let mut delivered: BTreeSet<&str> = BTreeSet::new();
+        let mut delivered: HashSet<&str> = HashSet::new();
         for line in history.sessions.iter().flat_map(|session| &session.items) {
             if let What::Read(line) = &line.what
                 && let Some((_, text)) = line.strip_prefix("from ").and_then(|line| line.split_once(": "))

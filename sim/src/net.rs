@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
@@ -22,7 +22,7 @@ const SLOW_MS: [u64; 3] = [10, 500, 5_000];
 /// The network of one run: the place where clients find the server.
 pub struct Net {
     world: Arc<World>,
-    scenario: Scenario,
+    scenario: Arc<Scenario>,
     /// One for each listener.
     doors: Vec<Mutex<Door>>,
     made: Mutex<Made>,
@@ -53,7 +53,7 @@ struct Door {
 
 impl Net {
     /// A network in which nobody is connected.
-    pub fn new(world: Arc<World>, scenario: &Scenario) -> Arc<Net> {
+    pub fn new(world: Arc<World>, scenario: &Arc<Scenario>) -> Arc<Net> {
         Arc::new(Net {
             world,
             scenario: scenario.clone(),
@@ -381,9 +381,7 @@ impl Reader for SimStream {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let length = self.part(pipe.bytes.len().min(buffer.len()).min(most), world.faults.torn_read);
-        for (to, from) in buffer.iter_mut().zip(pipe.bytes.drain(..length)) {
-            *to = from;
-        }
+        pipe.bytes.read_exact(&mut buffer[..length])?;
         if let Some(writer) = pipe.writer.take() {
             writer.wake();
         }

@@ -68,7 +68,6 @@ pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'s
     let paced = calm
         && scenario.lines_per_second_max.is_some()
         && history.sessions.iter().any(|session| heard(session).any(|(wrote, answered)| wrote < answered));
-    let bye = What::Read("bye too slow".to_owned());
     // It got all that waited for it: so little that its own outbox was not full.
     let bytes = |session: &SessionHistory| -> usize {
         let bytes = |item: &Item| if let What::Read(line) = &item.what { line.len() + 1 } else { 0 };
@@ -76,11 +75,15 @@ pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'s
     };
     let full = scenario.outbox_bytes_max >= 4 * SAID_BYTES_MAX
         && history.sessions.iter().any(|session| {
-            session.items.iter().any(|item| item.what == bye)
+            session.items.iter().any(is_bye_too_slow)
                 && bytes(session) < scenario.outbox_bytes_max / 2
         });
     let paced = paced.then_some("lines were taken at their pace");
     paced.into_iter().chain(full.then_some("all outboxes together were full"))
+}
+
+fn is_bye_too_slow(item: &Item) -> bool {
+    matches!(&item.what, What::Read(line) if line == "bye too slow")
 }
 
 /// When each line was written that surely was heard, and when its answer was read. (A list of peers and its parts do not count:
@@ -211,7 +214,7 @@ fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Res
         return Ok(()); // its last word may be held back
     }
     for (number, session) in history.sessions.iter().enumerate() {
-        let Some(place) = session.items.iter().position(|item| item.what == What::Ended) else { continue };
+        let Some(place) = session.items.iter().position(|item| matches!(item.what, What::Ended)) else { continue };
         let ended = session.items[place].ms;
         let latest = ended.saturating_add(scenario.limits.flush_ms_max).saturating_add(END_MS_MAX);
         let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= latest);
@@ -230,8 +233,8 @@ fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Res
 /// and those that were dropped while others were being refused.
 fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
-        let broke = session.items.iter().position(|item| item.what == What::Broke);
-        let reset = session.items.iter().any(|item| item.what == What::Reset);
+        let broke = session.items.iter().position(|item| matches!(item.what, What::Broke));
+        let reset = session.items.iter().any(|item| matches!(item.what, What::Reset));
         if let Some(broke) = broke
             && !reset
             && !unserved.contains(&number)
@@ -275,8 +278,8 @@ fn check_deliveries(history: &History) -> Result<(), Violation> {
     }
     for (here, item) in items() {
         if let What::Read(line) = &item.what
-            && let Some((_, text)) = line.strip_prefix("from ").and_then(|line| line.split_once(": m"))
-            && let Some(&then) = reported.get(text.split(' ').next().unwrap_or_default())
+            && let Some((_, text)) = line.strip_prefix("from ").and_then(|line| line.split_once(':'))
+            && let Some(&then) = text.strip_prefix(" m").and_then(|text| reported.get(text.split(' ').next()?))
             && item.ms > then
         {
             let what = format!(
@@ -341,7 +344,7 @@ fn check_slow(history: &History, scenario: &Scenario) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         for (place, item) in session.items.iter().enumerate() {
             let said = lines.get(&item.ms).copied().unwrap_or_default() * SAID_BYTES_MAX;
-            if item.what == What::Read("bye too slow".to_owned()) && said < most {
+            if is_bye_too_slow(item) && said < most {
                 let what = format!(
                     "it reads all it gets, and at {} ms it can have got {said} bytes at most",
                     item.ms

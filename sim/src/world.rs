@@ -144,7 +144,7 @@ impl World {
 
     /// Whether something goes wrong now that does in `permille` of 1000 cases while faults are on.
     pub fn goes_wrong(&self, permille: u32) -> bool {
-        self.now() < self.faults.until_ms && self.choices().happens(permille)
+        permille > 0 && self.now() < self.faults.until_ms && self.choices().happens(permille)
     }
 
     /// The moment it is, in milliseconds.

@@ -102,7 +102,7 @@ pub fn fold_digest(all: u64, one: Option<u64>) -> u64 {
 
 /// What every simulated run has: the world, the server and the clients in it.
 struct Stage {
-    scenario: Scenario,
+    scenario: Arc<Scenario>,
     world: Arc<World>,
     net: Arc<Net>,
     recorder: Arc<Recorder>,
@@ -135,21 +135,22 @@ impl Stage {
         spawner: impl Fn(Owner, Task) + Send + Sync + 'static,
         server_over: impl Fn() + Send + Sync + 'static,
     ) -> Stage {
+        let scenario = Arc::new(scenario.clone());
         let recorder = Recorder::new(scenario.limits.recipients_max);
         let world = World::new(scenario.faults.clone(), choices, record, recorder.clone(), spawner);
-        let net = Net::new(world.clone(), scenario);
+        let net = Net::new(world.clone(), &scenario);
         let stage = Stage {
-            scenario: scenario.clone(),
+            prompt: scenario.is_prompt(),
+            scenario,
             world,
             net,
             recorder,
             done: Arc::default(),
-            prompt: scenario.is_prompt(),
             around: Arc::default(),
             rests: Rests::default(),
         };
         stage.start_server(server_over);
-        scenario.clients.iter().for_each(|script| stage.start_client(script.clone()));
+        (0..stage.scenario.clients.len()).for_each(|client| stage.start_client(client));
         stage
     }
 
@@ -190,9 +191,10 @@ impl Stage {
         });
     }
 
-    fn start_client(&self, script: crate::scenario::Script) {
-        let (limits, done) = (self.scenario.limits.clone(), self.done.clone());
-        let playing = client::play(self.runtime(Owner::Client), self.recorder.clone(), script, limits);
+    fn start_client(&self, client: usize) {
+        let done = self.done.clone();
+        let runtime = self.runtime(Owner::Client);
+        let playing = client::play(runtime, self.recorder.clone(), self.scenario.clone(), client);
         self.world.spawn(Owner::Client, async move {
             playing.await;
             done.fetch_add(1, Ordering::SeqCst);

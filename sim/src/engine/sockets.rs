@@ -84,8 +84,9 @@ pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcom
         World::new(Faults::default(), Choices::replay(Vec::new()), record, recorder.clone(), |_, _| {});
     let place = Hurried { smol: Smol::new(), speed, address: listener.address(), world: world.clone() };
     let (finished, finishes) = async_channel::unbounded();
-    for script in &scenario.clients {
-        let playing = client::play(place.clone(), recorder.clone(), script.clone(), scenario.limits.clone());
+    let played = Arc::new(scenario.clone());
+    for client in 0..scenario.clients.len() {
+        let playing = client::play(place.clone(), recorder.clone(), played.clone(), client);
         let finished = finished.clone();
         place.spawn(async move {
             playing.await;

@@ -100,7 +100,9 @@ impl<'a> Reader<'a, '_> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "from" => {
-                let Some((from, text)) = rest.split_once(": ") else { return Err(strange(here, line)) };
+                // No name has a colon in it.
+                let said = rest.split_once(':').and_then(|(from, text)| Some((from, text.strip_prefix(' ')?)));
+                let Some((from, text)) = said else { return Err(strange(here, line)) };
                 let tagged = text.split(' ').next().and_then(|tag| untag(tag.strip_prefix('m')?));
                 let Some(cause) = tagged.filter(|cause| cause.0 < self.sessions) else {
                     let what = format!("a message that nobody sent: {text:?}");
