@@ -39,7 +39,8 @@ pub(crate) fn may_be_dropped(history: &History, scenario: &Scenario, number: usi
     let session = &history.sessions[number];
     let silent = |it: &SessionHistory| !it.items.iter().any(|item| matches!(item.what, What::Read(_)));
     // Whoever broke its connection at once may have been told, too.
-    let unread = |it: &SessionHistory| silent(it) && it.items.iter().any(|item| matches!(item.what, What::Reset));
+    let unread =
+        |it: &SessionHistory| silent(it) && it.items.iter().any(|item| matches!(item.what, What::Reset));
     let refused = history.sessions.iter().filter(|other| refusal(other).is_some() || unread(other));
     let told = refused.filter(|other| {
         other.ms <= session.ms && session.ms <= other.ms.saturating_add(scenario.limits.refusal_ms_max)

@@ -75,8 +75,7 @@ pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'s
     };
     let full = scenario.outbox_bytes_max >= 4 * SAID_BYTES_MAX
         && history.sessions.iter().any(|session| {
-            session.items.iter().any(is_bye_too_slow)
-                && bytes(session) < scenario.outbox_bytes_max / 2
+            session.items.iter().any(is_bye_too_slow) && bytes(session) < scenario.outbox_bytes_max / 2
         });
     let paced = paced.then_some("lines were taken at their pace");
     paced.into_iter().chain(full.then_some("all outboxes together were full"))
@@ -214,7 +213,9 @@ fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Res
         return Ok(()); // its last word may be held back
     }
     for (number, session) in history.sessions.iter().enumerate() {
-        let Some(place) = session.items.iter().position(|item| matches!(item.what, What::Ended)) else { continue };
+        let Some(place) = session.items.iter().position(|item| matches!(item.what, What::Ended)) else {
+            continue;
+        };
         let ended = session.items[place].ms;
         let latest = ended.saturating_add(scenario.limits.flush_ms_max).saturating_add(END_MS_MAX);
         let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= latest);
@@ -279,7 +280,8 @@ fn check_deliveries(history: &History) -> Result<(), Violation> {
     for (here, item) in items() {
         if let What::Read(line) = &item.what
             && let Some((_, text)) = line.strip_prefix("from ").and_then(|line| line.split_once(':'))
-            && let Some(&then) = text.strip_prefix(" m").and_then(|text| reported.get(text.split(' ').next()?))
+            && let Some(&then) =
+                text.strip_prefix(" m").and_then(|text| reported.get(text.split(' ').next()?))
             && item.ms > then
         {
             let what = format!(

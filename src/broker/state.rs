@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
+use core::hash::{BuildHasher, Hasher};
 
 use hashbrown::{HashMap, HashSet};
 use siphasher::sip::SipHasher13;
@@ -40,7 +40,7 @@ pub struct State {
     pub(super) now: Millis,
     pub(super) conns: HashMap<ConnId, Conn, foldhash::fast::FixedState>,
     /// Who holds which name.
-    names: HashMap<Name, ConnId, SecretHash>,
+    names: HashMap<Name, ConnId, TextHash>,
     pub(super) admission: Admission,
     /// When each greeting connection must have logged in.
     pub(super) logins: Deadlines,
@@ -112,7 +112,7 @@ impl State {
             limits,
             now: Millis(0),
             conns: HashMap::default(),
-            names: HashMap::with_hasher(SecretHash(seed)),
+            names: HashMap::with_hasher(TextHash(seed)),
             admission: Admission::new(SecretHash(seed)),
             logins: Deadlines::default(),
             idles: BTreeSet::new(),
@@ -294,6 +294,36 @@ impl BuildHasher for SecretHash {
     }
 }
 
+/// The same for texts alone: each is hashed in one piece, which takes half the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TextHash([u64; 2]);
+
+impl BuildHasher for TextHash {
+    type Hasher = TextHasher;
+
+    fn build_hasher(&self) -> TextHasher {
+        TextHasher { keys: self.0, hash: 0 }
+    }
+}
+
+struct TextHasher {
+    keys: [u64; 2],
+    hash: u64,
+}
+
+impl Hasher for TextHasher {
+    fn write(&mut self, text: &[u8]) {
+        self.hash = SipHasher13::new_with_keys(self.keys[0], self.keys[1]).hash(text);
+    }
+
+    /// A text ends with a byte that is in none, which tells nothing where there is one text.
+    fn write_u8(&mut self, _end: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,9 +371,12 @@ mod tests {
 
     #[test]
     fn what_the_hash_is_keyed_with_matters() {
-        let hash = |keys| SecretHash(keys).hash_one("al");
-        assert_eq!(hash([1, 2]), hash([1, 2]));
-        assert_ne!(hash([1, 2]), hash([0, 0]));
-        assert_ne!(hash([1, 2]), hash([2, 1]));
+        let hashes = |keys, text| [SecretHash(keys).hash_one(text), TextHash(keys).hash_one(text)];
+        for (number, hash) in hashes([1, 2], "al").into_iter().enumerate() {
+            assert_eq!(hash, hashes([1, 2], "al")[number]);
+            for other in [hashes([0, 0], "al"), hashes([2, 1], "al"), hashes([1, 2], "bob")] {
+                assert_ne!(hash, other[number]);
+            }
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::mem;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::admission::Standing;
 use super::effect::{CloseReason, Conns, Effect};
@@ -165,21 +166,21 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
 /// To everybody it names who is here, once; and word to the sender of those who are not (guarantee G5).
 fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &mut Vec<Effect>) {
     let mut to = Conns::new();
-    let mut missing: Vec<Text> = Vec::new();
-    let mut missing_keys = state.text_set();
+    let mut missing: SmallVec<[(Cow<'_, str>, &str); 1]> = SmallVec::new();
     for written in message.recipients() {
         let key = Name::key_of(written);
         match key.as_ref().and_then(|key| state.holder_of_key(key)) {
             Some(holder) if to.contains(&holder) => {}
             Some(holder) => to.push(holder),
             // What is no name is compared in lower case, whatever its letters.
-            None if missing_keys.insert(key.unwrap_or_else(|| Cow::Owned(written.to_lowercase()))) => {
-                missing.push(message.share(written));
-            }
-            None => {}
+            None => missing.push((key.unwrap_or_else(|| Cow::Owned(written.to_lowercase())), written)),
         }
     }
-    drop(missing_keys);
+    if missing.len() > 1 {
+        let mut seen = state.text_set();
+        missing.retain(|(key, _)| seen.insert(mem::take(key)));
+    }
+    let missing: Vec<Text> = missing.into_iter().map(|(_, written)| message.share(written)).collect();
     if !to.is_empty() {
         effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
     }

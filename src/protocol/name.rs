@@ -93,8 +93,11 @@ impl Name {
         if written.len() > NAME_BYTES_MAX {
             return None;
         }
+        // Folding keeps what else makes an ASCII text valid, so a look-up in a map of valid names is the check.
+        if is_folded(written) {
+            return (written.len() <= NAME_CHARS_MAX).then_some(Cow::Borrowed(written));
+        }
         if written.is_ascii() {
-            // Folding keeps what else makes an ASCII text valid, so a look-up in a map of valid names is the check.
             return (written.len() <= NAME_CHARS_MAX).then(|| fold(written));
         }
         check(written).ok()?;
@@ -129,13 +132,18 @@ fn check(written: &str) -> Result<(), NameError> {
     }
 }
 
+/// Whether it surely is its own folded form, as almost every name is.
+fn is_folded(written: &str) -> bool {
+    written.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+}
+
 /// NFKD(fold(NFKD(fold(NFD(written))))), as D146 defines it.
 fn fold(written: &str) -> Cow<'_, str> {
-    if written.is_ascii() {
-        if written.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Cow::Owned(written.to_ascii_lowercase());
-        }
+    if is_folded(written) {
         return Cow::Borrowed(written);
+    }
+    if written.is_ascii() {
+        return Cow::Owned(written.to_ascii_lowercase());
     }
     let (case, nfd, nfkd) =
         (CaseMapper::new(), DecomposingNormalizer::new_nfd(), DecomposingNormalizer::new_nfkd());

@@ -101,11 +101,15 @@ impl Message {
     /// The recipients as written: trimmed, at least one, none empty, repeats still there.
     pub fn recipients(&self) -> impl Iterator<Item = &str> {
         let list = self.line.as_bytes().get(..self.colon).unwrap_or_default();
-        core::str::from_utf8(list)
-            .unwrap_or_default()
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
+        let mut rest = core::str::from_utf8(list).ok();
+        // As `split(',')`, in half the time: names are short.
+        let names = core::iter::from_fn(move || {
+            let list = rest?;
+            let comma = list.bytes().position(|byte| byte == b',');
+            rest = comma.map(|comma| &list[comma + 1..]);
+            Some(trim(&list[..comma.unwrap_or(list.len())]))
+        });
+        names.filter(|name| !name.is_empty())
     }
 
     /// The recipient `written`, which [`recipients`](Message::recipients) gave, as a text of its own.
@@ -115,9 +119,11 @@ impl Message {
 
     /// What it says: trimmed, not empty.
     pub fn into_text(self) -> Text {
-        let text = self.line.into_tail(self.colon + 1);
-        if text.as_bytes().first().is_some_and(|byte| !byte.is_ascii_whitespace() && byte.is_ascii()) {
-            return text;
+        let tail = self.line.into_tail(self.colon + 1);
+        let blanks = tail.as_bytes().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let text = tail.into_tail(blanks);
+        if text.as_bytes().first().is_some_and(u8::is_ascii) {
+            return text; // without looking at every byte
         }
         let start = text.as_str().len() - text.as_str().trim_start().len();
         text.into_tail(start)
@@ -162,7 +168,7 @@ pub fn parse(line: Bytes, recipients_max: usize) -> Option<Request> {
 }
 
 fn parse_text(text: Text, recipients_max: usize) -> Option<Request> {
-    let text = trim(text);
+    let text = trimmed(text);
     match text.as_bytes().first() {
         None => return None,
         Some(b'/') => return Some(parse_command(text)),
@@ -196,13 +202,24 @@ fn parse_command(line: Text) -> Request {
 }
 
 /// Drops white space (Unicode's `White_Space`) at both ends.
-fn trim(text: Text) -> Text {
-    let plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
-    if plain(text.as_bytes().first()) && plain(text.as_bytes().last()) {
+fn trimmed(text: Text) -> Text {
+    if has_plain_ends(text.as_bytes()) {
         return text; // without looking at every byte
     }
     let trimmed = text.as_str().trim();
     text.share(trimmed)
+}
+
+/// As [`str::trim`], but quick where nothing but ASCII is to be dropped.
+fn trim(text: &str) -> &str {
+    let text = text.trim_ascii();
+    if has_plain_ends(text.as_bytes()) { text } else { text.trim() }
+}
+
+/// What it begins and ends with shows, and is ASCII.
+fn has_plain_ends(text: &[u8]) -> bool {
+    let plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    plain(text.first()) && plain(text.last())
 }
 
 #[cfg(test)]

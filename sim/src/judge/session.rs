@@ -101,7 +101,8 @@ impl<'a> Reader<'a, '_> {
         match word {
             "from" => {
                 // No name has a colon in it.
-                let said = rest.split_once(':').and_then(|(from, text)| Some((from, text.strip_prefix(' ')?)));
+                let said =
+                    rest.split_once(':').and_then(|(from, text)| Some((from, text.strip_prefix(' ')?)));
                 let Some((from, text)) = said else { return Err(strange(here, line)) };
                 let tagged = text.split(' ').next().and_then(|tag| untag(tag.strip_prefix('m')?));
                 let Some(cause) = tagged.filter(|cause| cause.0 < self.sessions) else {
