@@ -5,7 +5,7 @@
 //! - `arrows`: which row brought about which;
 //! - `words`: all of that, and the scenario, in words.
 //!
-//! The picture itself is drawn by `page.js`, from data alone: no text of a run ever becomes markup.
+//! The picture itself is drawn in the browser, by the parts of `SCRIPT`, from data alone: no text of a run ever becomes markup.
 
 mod arrows;
 mod rows;
@@ -19,7 +19,17 @@ use crate::shrink::Failing;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+/// They share one scope. Whoever reads them in this order meets nothing before it is explained.
+const SCRIPT: &str = concat!(
+    include_str!("page/tools.js"),
+    include_str!("page/proof.js"),
+    include_str!("page/layout.js"),
+    include_str!("page/picture.js"),
+    include_str!("page/arrows.js"),
+    include_str!("page/panel.js"),
+    include_str!("page/around.js"),
+    include_str!("page/steps.js"),
+);
 
 /// All that the page knows.
 #[derive(Serialize)]
