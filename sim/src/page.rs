@@ -1,14 +1,18 @@
 //! A run as a picture: one HTML page that needs no network and no library. It shows who wrote what, what the broker made of
 //! it and who read what, in the one order in which it all happened, and what of that proves the violation.
 //!
-//! - `rows`: everything that happened, one row for each thing, and the state of the broker behind it;
+//! - `lanes`: the sessions, and whose each of them is;
+//! - `rows`: everything that happened, one row for each thing;
+//! - `state`: the broker behind each of its events;
 //! - `arrows`: which row brought about which;
 //! - `words`: all of that, and the scenario, in words.
 //!
 //! The picture itself is drawn in the browser, by the parts of `SCRIPT`, from data alone: no text of a run ever becomes markup.
 
 mod arrows;
+mod lanes;
 mod rows;
+mod state;
 mod words;
 
 use serde::Serialize;
@@ -43,7 +47,7 @@ struct Page<'a> {
     /// What happened instead.
     violation: &'a str,
     size: Vec<String>,
-    lanes: Vec<rows::Lane>,
+    lanes: Vec<lanes::Lane>,
     rows: Vec<rows::Row>,
     arrows: Vec<arrows::Arrow>,
     /// What the broker ordered to be sent, and nobody read.
