@@ -175,6 +175,19 @@ fn a_run_that_breaks_nothing_has_a_page_too() {
     assert_eq!(data["missing"], serde_json::json!([]));
 }
 
+#[test]
+fn every_session_has_its_client_whatever_that_does() {
+    let log_in = |name: &str| Op::LogIn { name: name.to_owned(), insist: true };
+    let al = vec![Op::Connect, log_in("al"), Op::Blank, Op::Ping { wait: true }, Op::QuitTalking];
+    let bob = vec![Op::Connect, log_in("bob"), Op::CrLf, Op::Who, Op::Connect, Op::Who, Op::HalfClose];
+    let scenario = Scenario { clients: vec![Script { ops: al }, Script { ops: bob }], ..Scenario::default() };
+    let outcome = run(&scenario, Choices::replay(Vec::new()), Record { digest: false, trace: true });
+    let failing = Failing { scenario, picks: outcome.picks(), rule: String::new() };
+    let data = data(&page(&failing, &outcome));
+    let clients: Vec<&Value> = data["lanes"].as_array().unwrap().iter().map(|lane| &lane["client"]).collect();
+    assert_eq!(clients, [0, 1, 1]);
+}
+
 /// What stands in the raw string of a regression test.
 fn recorded(test: &str) -> Failing {
     let (_, rest) = test.split_once("let recorded = r").expect("a test");

@@ -114,27 +114,31 @@ fn may_write(ops: &[Op], session: &SessionHistory) -> bool {
     let mut sent = written.next();
     for op in ops {
         let Some(line) = sent else { return true };
-        let fits = match (op, line) {
-            (Op::LogIn { name, .. }, Sent::Name(sent)) => name == sent,
-            (Op::Say { to, .. }, Sent::Say { to: sent, .. }) => to == sent,
-            (Op::Bad { rule }, Sent::Bad(sent)) => rule == sent,
-            (Op::Ping { .. } | Op::LastWords, Sent::Ping { .. })
-            | (Op::Who, Sent::Who)
-            | (Op::Quit, Sent::Quit) => true,
-            (Op::Connect | Op::Sleep(_) | Op::Stall(_) | Op::Trickle | Op::HalfClose | Op::Reset, _) => {
-                continue;
-            }
-            _ => false,
-        };
-        if !fits {
-            return false;
+        match writes(op, line) {
+            None => continue,
+            Some(false) => return false,
+            Some(true) => sent = written.next(),
         }
-        sent = written.next();
         // Who insists on a name says it again and again.
-        while matches!((op, sent), (Op::LogIn { name, insist: true }, Some(Sent::Name(sent))) if name == sent)
+        while matches!(op, Op::LogIn { insist: true, .. })
+            && sent.is_some_and(|line| writes(op, line) == Some(true))
         {
             sent = written.next();
         }
     }
     sent.is_none()
+}
+
+/// Whether this is the line that a client writes when it does that; `None` if it then writes none that is recorded.
+fn writes(op: &Op, line: &Sent) -> Option<bool> {
+    Some(match op {
+        Op::LogIn { name, .. } => matches!(line, Sent::Name(sent) if sent == name),
+        Op::Say { to, .. } => matches!(line, Sent::Say { to: sent, .. } if sent == to),
+        Op::Bad { rule } => matches!(line, Sent::Bad(sent) if sent == rule),
+        Op::Ping { .. } | Op::LastWords => matches!(line, Sent::Ping { .. }),
+        Op::Who => *line == Sent::Who,
+        Op::Quit | Op::QuitTalking => *line == Sent::Quit,
+        Op::Connect | Op::Blank | Op::CrLf | Op::Trickle => return None,
+        Op::Sleep(_) | Op::Stall(_) | Op::HalfClose | Op::Reset => return None,
+    })
 }
