@@ -43,7 +43,7 @@ function textOf(index, order, max) {
   if (names.length) text.loss = "; " + names.join(", ") + " loses its name!";
   else if (unheard(index) === "wrong") text.loss = ", and nobody hears it";
   text.width = advance(text.verb + " " + text.line + text.rest + text.loss);
-  text.left = onTheLeft(row, order);
+  text.left = onTheLeft(index, order);
   return text;
 }
 
@@ -59,11 +59,16 @@ function wordsOf(row, max) {
   return { verb: clip(row.says, max + 10), line: "", rest: orders && ": " + clip(orders, room) };
 }
 
-/** Where words stand: away from the broker; those of the broker away from whoever it hears. */
-function onTheLeft(row, order) {
-  const middle = order.indexOf(BROKER);
+/**
+ * Where words stand: away from the broker; those of the broker away from whoever it hears. When it hears nobody, then away
+ * from whoever it strikes, so that no arrow runs through them.
+ */
+function onTheLeft(index, order) {
+  const row = rows[index], middle = order.indexOf(BROKER);
   if (row.lane !== BROKER) return order.indexOf(row.lane) < middle;
-  return order.indexOf(row.about ?? BROKER) > middle;
+  const struck = [...bereft(row), ...outOf[index].map(({ to }) => rows[to].lane)];
+  const other = into[index].length > 0 ? row.about : struck[0] ?? row.about;
+  return other !== null && order.indexOf(other) > middle;
 }
 
 const neverReaches = (lane) => "never reaches " + label(lane);
