@@ -7,7 +7,7 @@ function tellRun() {
   document.title = `${broken ? title : "A run of the simulator"} (${run.run})`;
   document.querySelector("header").classList.toggle("fine", !broken);
   $("promise").textContent = run.promise && "The promise: " + run.promise;
-  $("violation").textContent = run.violation && "What happened: " + squeeze(run.violation) + ".";
+  $("violation").textContent = run.violation && "What happened: " + violation + ".";
   const command = "seriatim-sim replay " + shown(run.run);
   $("facts").append(run.size.join(", ") + ". See it again: ", html("code", "", command));
   $("command").textContent = command;

@@ -134,7 +134,7 @@ function measureCallout(width) {
   const box = $("callout");
   box.replaceChildren();
   if (!run.violation) return 0;
-  box.append(html("b", "", run.rule + " broken: "), squeeze(run.violation));
+  box.append(html("b", "", run.rule + " broken: "), violation);
   box.style.width = Math.min(520, width - GUTTER - 10) + "px";
   return box.offsetHeight;
 }

@@ -6,6 +6,9 @@ const { lanes, rows, arrows } = run;
 /** The lane of the broker, beside those of the sessions. */
 const BROKER = null;
 
+/** What happened. Long quotations are cut short, lest they be larger than the picture; the rows have more of them. */
+const violation = squeeze(run.violation).replace(/"((?:[^"\\]|\\.){40})(?:[^"\\]|\\.){20,}"/gu, "\"$1\u2026\"");
+
 const label = (lane) => shown(lanes[lane].label);
 const who = (row) => (row.lane === BROKER ? "The broker" : label(row.lane));
 const isMail = (line) => line !== null && line.startsWith("from ");
