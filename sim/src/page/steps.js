@@ -10,7 +10,10 @@ const first = () => plan.list[0];
 const last = () => plan.list.at(-1);
 
 function show() {
+  const width = $("pane").clientWidth;
   draw(layOut(focus));
+  // The scroll bar that this may have brought takes some of its room.
+  if ($("pane").clientWidth !== width) draw(layOut(focus));
   $("focus").checked = focus;
   $("shown").textContent = focus ? `${plan.list.length} of ${rows.length} rows` : "";
 }
@@ -135,5 +138,4 @@ function listen() {
 tellRun();
 listen();
 show();
-show(); // the scroll bar that the first may have brought takes some of its room
 fromAddress();
