@@ -93,7 +93,7 @@ function drawLanes(picture) {
     const first = rows.findIndex(mine), last = rows.findLastIndex(mine);
     if (first < 0) continue;
     const x = plan.xs.get(lane), y = yOf(first);
-    picture.append(vertical("lane", x, y, ENDS.includes(rows[last].kind) ? yOf(last) : plan.bottom));
+    picture.append(vertical("lane", x, y, over.has(lane) ? yOf(last) : plan.bottom));
     picture.append(svg("line", "lane", { x1: x - 6, x2: x + 6, y1: y, y2: y }));
     drawHoldings(picture, lane, x);
   }
