@@ -1,6 +1,6 @@
 //! The network: connections that hold few bytes, break, tear, stall and lie about being ready.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, Read as _};
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_io::AsyncWrite;
+use hashbrown::HashMap;
 use seriatim::server::runtime::{Listener, PeerAddr, Reader, Stream, Writer};
 
 use crate::scenario::Scenario;

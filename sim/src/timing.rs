@@ -3,7 +3,7 @@
 //! When nothing goes wrong by itself and everybody reads, time passes only when nothing can run any more. So in such a run
 //! whatever the server owes must be there in the very millisecond in which it fell due.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::history::{History, Item, Sent, SessionHistory, What};
 use crate::judge::{Violation, same};
