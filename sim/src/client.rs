@@ -277,7 +277,10 @@ fn text(tag: &str, bytes: usize) -> String {
         }
         text.push(c);
     }
-    (text.len()..bytes).for_each(|_| text.push('x'));
+    // Not next to the tag, of which it would become a part.
+    if text.contains(' ') {
+        (text.len()..bytes).for_each(|_| text.push('x'));
+    }
     text
 }
 

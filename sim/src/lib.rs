@@ -10,13 +10,14 @@
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
 //! - [`timing`]: the rules that need a clock, and [`refusals`], those about who is let in;
 //! - [`marks`]: proof that a run met what it was meant to meet;
-//! - [`swarm`]: a scenario from a seed;
+//! - [`swarm`]: a scenario from a seed; `throng`, the one for a server under all kinds of load at once;
 //! - [`explore`](mod@explore): many of them, on all cores;
 //! - [`shrink`]: a failing run, made small: `simpler` scenarios, simpler schedules;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find, and [`hunt`](mod@hunt), what each is put to;
 //! - [`drill`](mod@drill): planted nondeterminism, which it must notice; `plant` builds both kinds;
+//! - [`soak`](mod@soak): the real program, under that load for minutes;
 //! - [`figures`](mod@figures): how fast each of these is;
 //! - [`core`]: the pure core, exhaustively.
 //!
@@ -45,6 +46,8 @@ pub mod scenario;
 pub mod seam;
 pub mod shrink;
 mod simpler;
+pub mod soak;
 pub mod swarm;
+mod throng;
 pub mod timing;
 pub mod world;

@@ -22,6 +22,7 @@ use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
 use seriatim_sim::shrink::{Failing, Shrunk, fails_somehow, shrink};
+use seriatim_sim::soak::{self, Round, Soaked};
 use seriatim_sim::swarm::Profile;
 use seriatim_sim::world::Record;
 
@@ -112,6 +113,18 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         seeds: u64,
     },
+    /// Keeps the real program under load, and judges what its clients see. Ctrl-C stops it and says what was seen.
+    Soak {
+        /// For how many seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The seed of the first round.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// The program [default: seriatim, beside this one].
+        #[arg(long, value_name = "FILE")]
+        server: Option<PathBuf>,
+    },
     /// Measures on one core how fast the core and each engine are.
     Figures {
         /// For how many seconds each.
@@ -155,6 +168,11 @@ fn main() -> ExitCode {
             });
             Ok(ExitCode::SUCCESS)
         }
+        Command::Soak { seconds, from, server } => {
+            let beside = || std::env::current_exe().unwrap_or_default().with_file_name("seriatim");
+            let server = server.unwrap_or_else(beside);
+            soak_it(&soak::Plan { server, time: Duration::from_secs(seconds), from })
+        }
         Command::Drill { seeds } => find_nondeterminism(seeds),
     };
     result.unwrap_or_else(|error| {
@@ -163,11 +181,17 @@ fn main() -> ExitCode {
     })
 }
 
-fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
+/// Set by Ctrl-C.
+fn ctrl_c() -> Result<Arc<AtomicBool>, String> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopping = stop.clone();
     ctrlc::set_handler(move || stopping.store(true, Ordering::SeqCst))
         .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
+    Ok(stop)
+}
+
+fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
+    let stop = ctrl_c()?;
     let start = Instant::now();
     let bar = ProgressBar::new(plan.seeds);
     bar.set_style(
@@ -301,6 +325,32 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     draw(&to.display().to_string(), &small, html)?;
     println!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(())
+}
+
+/// Prints what came of each round, and of all of them.
+fn soak_it(plan: &soak::Plan) -> Result<ExitCode, String> {
+    let stop = ctrl_c()?;
+    let start = Instant::now();
+    println!("| round | lines | too slow | broke | memory, KiB |\n|---|---|---|---|---|");
+    let soaked = soak::soak(plan, &stop, |Round { seed, lines, too_slow, broke, memory_kib }| {
+        println!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
+    });
+    let Soaked { rounds, peak_kib } = match soaked {
+        Ok(soaked) => soaked,
+        Err(error) => {
+            println!("{error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let lines: usize = rounds.iter().map(|round| round.lines).sum();
+    println!(
+        "\n{} rounds in {}, {} lines written and read, nothing lost; at most {} KiB of memory",
+        rounds.len(),
+        HumanDuration(start.elapsed()),
+        HumanCount(lines as u64),
+        HumanCount(peak_kib)
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a table of the planted bugs, as Markdown.

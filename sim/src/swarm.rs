@@ -6,6 +6,7 @@ use fastrand::Rng;
 use seriatim::Limits;
 
 use crate::scenario::{BadLine, Faults, Op, Scenario, Script, Stop, When};
+use crate::throng::throng;
 
 const NAMES: [&str; 6] = ["al", "bob", "carol", "dave", "erin", "Zoë"];
 
@@ -25,6 +26,8 @@ pub enum Profile {
     Crowd,
     /// A few clients are silent for days, and then say something.
     Idle,
+    /// Talkers, floods, laggards, resets and strangers, all at once.
+    Throng,
 }
 
 impl Profile {
@@ -37,6 +40,7 @@ impl Profile {
             Profile::Churn => churn(seed),
             Profile::Crowd => crowd(seed),
             Profile::Idle => idle(seed),
+            Profile::Throng => throng(seed),
         }
     }
 }

@@ -16,13 +16,16 @@ use seriatim::{Effect, Event, Millis};
 use super::Outcome;
 use crate::choice::Choices;
 use crate::client::{self, Place};
-use crate::history::Recorder;
+use crate::history::{History, Recorder};
 use crate::judge::{Violation, judge};
 use crate::scenario::{Faults, Scenario};
 use crate::world::{Record, World};
 
 /// How long a run may take, in milliseconds of its own time, before somebody must be stuck.
 const RUN_MS_MAX: u64 = 3_000_000;
+
+/// The same for a visit, which lasts seconds if all is well.
+const VISIT_MS_MAX: u64 = 120_000;
 
 /// The real runtime, for the server and for clients, with a clock that runs faster.
 #[derive(Clone)]
@@ -33,6 +36,15 @@ struct Hurried {
     address: Address,
     /// Keeps the log; its clock follows the real one.
     world: Arc<World>,
+}
+
+impl Hurried {
+    fn new(speed: u64, address: Address, record: Record, recorder: &Arc<Recorder>) -> Hurried {
+        let choices = Choices::replay(Vec::new());
+        // Nothing is spawned, decided or waited for through it.
+        let world = World::new(Faults::default(), choices, record, recorder.clone(), |_, _| {});
+        Hurried { smol: Smol::new(), speed, address, world }
+    }
 }
 
 impl Runtime for Hurried {
@@ -79,38 +91,14 @@ impl Place for Hurried {
 pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcome> {
     let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned()))?;
     let recorder = Recorder::new(scenario.limits.recipients_max);
-    // Nothing is spawned, decided or waited for through it.
-    let world =
-        World::new(Faults::default(), Choices::replay(Vec::new()), record, recorder.clone(), |_, _| {});
-    let place = Hurried { smol: Smol::new(), speed, address: listener.address(), world: world.clone() };
-    let (finished, finishes) = async_channel::unbounded();
-    let played = Arc::new(scenario.clone());
-    for client in 0..scenario.clients.len() {
-        let playing = client::play(place.clone(), recorder.clone(), played.clone(), client);
-        let finished = finished.clone();
-        place.spawn(async move {
-            playing.await;
-            let _ = finished.send(()).await;
-        });
-    }
+    let place = Hurried::new(speed, listener.address(), record, &recorder);
     start_server(scenario, &place, listener);
-    let clients = scenario.clients.len();
-    let mut came = 0;
-    let all_done = async {
-        while came < clients && finishes.recv().await.is_ok() {
-            came += 1;
-        }
-    };
-    place.smol.clone().block_on(or(all_done, place.sleep_until(Millis(RUN_MS_MAX))));
-    let history = recorder.take();
-    let violation = judge(&history).err().or_else(|| {
-        (came < clients)
-            .then(|| Violation::stuck(&history, format!("{came} of {clients} clients came to their end")))
-    });
-    let mut log = world.log();
+    let (history, violation) = play_all(&place, &recorder, scenario, RUN_MS_MAX);
+    let mut log = place.world.log();
     log.marks.history(&history);
     let (marks, events, trace) =
         (std::mem::take(&mut log.marks), log.events, log.trace.take().unwrap_or_default());
+    drop(log);
     let now_ms = place.now().0;
     Ok(Outcome {
         violation,
@@ -123,6 +111,46 @@ pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcom
         digest: None,
         trace,
     })
+}
+
+/// Lets the clients of a scenario talk, in real time, through a server that is there already, and judges what they saw.
+pub fn visit(scenario: &Scenario, address: &Address) -> (History, Option<Violation>) {
+    let recorder = Recorder::new(scenario.limits.recipients_max);
+    let place = Hurried::new(1, address.clone(), Record::default(), &recorder);
+    play_all(&place, &recorder, scenario, VISIT_MS_MAX)
+}
+
+/// Lets all clients play to their end, but for so many milliseconds at most, and judges what they saw.
+fn play_all(
+    place: &Hurried,
+    recorder: &Arc<Recorder>,
+    scenario: &Scenario,
+    most_ms: u64,
+) -> (History, Option<Violation>) {
+    let (finished, finishes) = async_channel::unbounded();
+    let scenario = Arc::new(scenario.clone());
+    let clients = scenario.clients.len();
+    for client in 0..clients {
+        let playing = client::play(place.clone(), recorder.clone(), scenario.clone(), client);
+        let finished = finished.clone();
+        place.spawn(async move {
+            playing.await;
+            let _ = finished.send(()).await;
+        });
+    }
+    let mut came = 0;
+    let all_done = async {
+        while came < clients && finishes.recv().await.is_ok() {
+            came += 1;
+        }
+    };
+    place.smol.clone().block_on(or(all_done, place.sleep_until(Millis(most_ms))));
+    let history = recorder.take();
+    let violation = judge(&history).err().or_else(|| {
+        (came < clients)
+            .then(|| Violation::stuck(&history, format!("{came} of {clients} clients came to their end")))
+    });
+    (history, violation)
 }
 
 fn start_server(scenario: &Scenario, place: &Hurried, listener: SmolListener) {
