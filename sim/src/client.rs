@@ -271,6 +271,9 @@ fn head(to: &[String], tag: &str) -> String {
 /// A text that begins with its tag and is so long, with all that might be lost, cut or taken for something else.
 fn text(tag: &str, bytes: usize) -> String {
     let mut text = format!("m{tag}");
+    if bytes < text.len() + 2 {
+        return text; // there is no room for a blank and something behind it
+    }
     for c in " x:  y, z\t\u{e9}\u{1f600}; from al: /quit".chars().cycle() {
         if text.len() + c.len_utf8() >= bytes {
             break;
