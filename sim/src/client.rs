@@ -280,10 +280,7 @@ fn text(tag: &str, bytes: usize) -> String {
         }
         text.push(c);
     }
-    // Not next to the tag, of which it would become a part.
-    if text.contains(' ') {
-        (text.len()..bytes).for_each(|_| text.push('x'));
-    }
+    (text.len()..bytes).for_each(|_| text.push('x'));
     text
 }
 

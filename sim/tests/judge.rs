@@ -284,3 +284,25 @@ fn a_million_events_take_less_than_a_second() {
     assert_eq!(judge(&history), Ok(()));
     eprintln!("a million events were judged in {:?}", start.elapsed());
 }
+
+#[test]
+fn a_list_of_peers_that_breaks_off() {
+    let history = |more: &str, behind: &str| {
+        let read = |line: &str| What::Read(line.to_owned());
+        let whats = [
+            What::Wrote(Sent::Name("al".to_owned())),
+            read("welcome al"),
+            What::Wrote(Sent::Who),
+            read("peers 3: al, bob"),
+            read(more),
+            What::Wrote(Sent::Quit),
+            read(behind),
+            What::Closed(String::new()),
+        ];
+        let items = whats.into_iter().zip(0..).map(|(what, at)| Item { at, ms: 0, what }).collect();
+        History { recipients_max: 8, sessions: vec![SessionHistory { ms: 0, items }] }
+    };
+    assert_eq!(judge(&history("peers 3: carol", "bye quit")), Ok(()));
+    let broken_off = judge(&history("bye quit", "peers 3: carol")).expect_err("two of three");
+    assert_eq!(broken_off.rule, "G8", "{broken_off}");
+}

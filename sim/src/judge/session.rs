@@ -98,6 +98,9 @@ impl<'a> Reader<'a, '_> {
             return Err(Violation::new("G6", what, &[(self.number, bye), here]));
         }
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if word != "peers" {
+            self.no_list_is_open(item)?;
+        }
         match word {
             "from" => {
                 // No name has a colon in it.
@@ -215,6 +218,13 @@ impl<'a> Reader<'a, '_> {
         Some(Told::Missing(missing))
     }
 
+    /// A list of peers is whole before anything else comes.
+    fn no_list_is_open(&self, item: usize) -> Result<(), Violation> {
+        let Some((left, _)) = self.peers else { return Ok(()) };
+        let what = format!("a list of peers broke off: {left} of them are missing");
+        Err(Violation::new("G8", what, &[(self.number, item)]))
+    }
+
     /// One line of a list of peers; returns the line that asked.
     fn peers(&mut self, rest: &str) -> Option<usize> {
         let (count, names) = rest.split_once(':')?;
@@ -263,6 +273,7 @@ impl<'a> Reader<'a, '_> {
 
     /// The server closed the connection.
     fn closed(&mut self, item: usize) -> Result<(), Violation> {
+        self.no_list_is_open(item)?;
         if self.bye.is_some() {
             return Ok(());
         }
