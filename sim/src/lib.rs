@@ -8,7 +8,8 @@
 //! - [`client`]: the clients, which keep a [`history`] of what they wrote and read;
 //! - [`engine`]: what lets it all run: on one thread in volume, under shuttle, or over real sockets;
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
-//! - [`timing`]: the rules that need a clock, and [`refusals`], those about who is let in;
+//! - [`timing`]: the rules that need a clock: [`refusals`] has those about who is let in, [`fairness`] about who is too slow,
+//!   and [`unanswered`] about lines whose sender never learns what became of them;
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed; `throng`, the one for a server under all kinds of load at once;
 //! - [`explore`](mod@explore): many of them, on all cores;
@@ -32,6 +33,7 @@ pub mod core;
 pub mod drill;
 pub mod engine;
 pub mod explore;
+pub mod fairness;
 pub mod figures;
 pub mod history;
 pub mod hunt;
@@ -50,4 +52,5 @@ pub mod soak;
 pub mod swarm;
 mod throng;
 pub mod timing;
+pub mod unanswered;
 pub mod world;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_io::AsyncWrite;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use seriatim::server::runtime::{Listener, PeerAddr, Reader, Stream, Writer};
 
 use crate::scenario::Scenario;
@@ -37,8 +37,20 @@ struct Made {
     unserved: Vec<usize>,
     /// When somebody first found nobody listening.
     found_closed_at: Option<u64>,
+    /// When the last listener so far was gone, as a stamp.
+    closed_at: Option<u64>,
     /// When the server let go of each connection, by its number.
     gone_ms: Arc<Mutex<HashMap<usize, u64>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What is kept of each connection when it is gone, by its number.
+#[derive(Default)]
+struct Kept {
+    /// Those that did not take at once what the server wrote.
+    waited: HashSet<usize>,
+    /// How many lines the server has taken.
+    lines_taken: HashMap<usize, usize>,
 }
 
 #[derive(Default)]
@@ -82,6 +94,8 @@ impl Net {
         let link = Arc::new(Mutex::new(Link {
             number,
             gone_ms: made.gone_ms.clone(),
+            kept: made.kept.clone(),
+            taken: Taken::default(),
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             reset: false,
@@ -108,6 +122,27 @@ impl Net {
     /// When the server let go of each connection, in milliseconds, by the number of the connection.
     pub fn gone_ms(&self) -> HashMap<usize, u64> {
         lock(&lock(&self.made).gone_ms).clone()
+    }
+
+    /// When the last listener was gone, as a stamp.
+    pub fn closed_at(&self) -> Option<u64> {
+        lock(&self.made).closed_at
+    }
+
+    /// How many lines the server has taken so far from each connection that is still there, by the number of the connection.
+    pub fn lines_taken(&self) -> HashMap<usize, usize> {
+        let made = lock(&self.made);
+        made.links.iter().filter_map(Weak::upgrade).map(|link| lock(&link).lines_taken()).collect()
+    }
+
+    /// The connections that did not take at once what the server wrote, by their number.
+    pub fn waited(&self) -> HashSet<usize> {
+        lock(&lock(&self.made).kept).waited.clone()
+    }
+
+    /// How many lines the server took in all from each connection that it let go of, by the number of the connection.
+    pub fn lines_taken_in_all(&self) -> HashMap<usize, usize> {
+        lock(&lock(&self.made).kept).lines_taken.clone()
     }
 
     /// The connections that the server never accepted, by their number in the order in which they were made.
@@ -145,7 +180,11 @@ impl Drop for SimListener {
         door.closed = true;
         let waiting = std::mem::take(&mut door.waiting);
         drop(door);
-        lock(&self.net.made).unserved.extend(waiting.iter().map(|(number, ..)| number));
+        {
+            let mut made = lock(&self.net.made);
+            made.closed_at = Some(self.net.world.seen());
+            made.unserved.extend(waiting.iter().map(|(number, ..)| number));
+        }
         for (_, stream, _) in waiting {
             stream.0.link().reset(&stream.0.world);
         }
@@ -203,6 +242,9 @@ enum Side {
 struct Link {
     number: usize,
     gone_ms: Arc<Mutex<HashMap<usize, u64>>>,
+    kept: Arc<Mutex<Kept>>,
+    /// What the server has read of it.
+    taken: Taken,
     to_server: Pipe,
     to_client: Pipe,
     reset: bool,
@@ -217,6 +259,28 @@ struct Link {
     write_waits_since: Option<u64>,
     /// Nothing passes before this moment, in either direction.
     clogged_until: u64,
+}
+
+/// Whole lines that have been read, but for blank ones, which say nothing. The end of the stream ends a line, too.
+#[derive(Default)]
+struct Taken {
+    lines: usize,
+    /// There is more than blanks of the next one.
+    begun: bool,
+}
+
+impl Taken {
+    fn count(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.lines += usize::from(std::mem::take(&mut self.begun));
+            }
+            self.begun |= !byte.is_ascii_whitespace();
+        }
+        if bytes.is_empty() {
+            self.lines += usize::from(std::mem::take(&mut self.begun));
+        }
+    }
 }
 
 /// One direction of it.
@@ -248,6 +312,18 @@ impl Link {
 
     fn outgoing(&mut self, side: Side) -> &mut Pipe {
         if side == Side::Server { &mut self.to_client } else { &mut self.to_server }
+    }
+
+    fn lines_taken(&self) -> (usize, usize) {
+        (self.number, self.taken.lines)
+    }
+
+    /// A write of the server has to wait from now on, if it does not wait already.
+    fn wait(&mut self, now: u64) {
+        if self.write_waits_since.is_none() {
+            self.write_waits_since = Some(now);
+            lock(&self.kept).waited.insert(self.number);
+        }
     }
 
     /// Breaks the connection. What has arrived can still be read, unless it is lost.
@@ -300,6 +376,7 @@ impl Drop for End {
         let mut link = self.link();
         if self.side == Side::Server {
             lock(&link.gone_ms).insert(link.number, self.world.now());
+            lock(&link.kept).lines_taken.extend([link.lines_taken()]);
         }
         link.close(self.side, &self.world);
     }
@@ -386,6 +463,9 @@ impl Reader for SimStream {
         if let Some(writer) = pipe.writer.take() {
             writer.wake();
         }
+        if self.0.side == Side::Server {
+            link.taken.count(&buffer[..length]);
+        }
         world.passed(self.name(), &buffer[..length]);
         Ok(length)
     }
@@ -423,7 +503,7 @@ impl AsyncWrite for SimStream {
             world.wake_at(blocked_until, cx.waker());
             pipe.writer = Some(cx.waker().clone());
             if is_server {
-                link.write_waits_since.get_or_insert(world.now());
+                link.wait(world.now());
             }
             return Poll::Pending;
         }
@@ -431,7 +511,7 @@ impl AsyncWrite for SimStream {
         if room == 0 {
             pipe.writer = Some(cx.waker().clone());
             if is_server {
-                link.write_waits_since.get_or_insert(world.now());
+                link.wait(world.now());
                 world.log().marks.hit("the server had to wait for a client to read");
             }
             return Poll::Pending;

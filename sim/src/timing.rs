@@ -3,12 +3,12 @@
 //! When nothing goes wrong by itself and everybody reads, time passes only when nothing can run any more. So in such a run
 //! whatever the server owes must be there in the very millisecond in which it fell due.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::history::{History, Item, Sent, SessionHistory, What};
 use crate::judge::{Violation, same};
-use crate::refusals;
 use crate::scenario::{Faults, Scenario};
+use crate::{fairness, refusals, unanswered};
 
 /// How long the server may take beyond its own drain deadline, or a client's flush deadline, in milliseconds: accepting may
 /// pause, and it lingers for the client's end.
@@ -35,6 +35,16 @@ pub struct Around {
     pub waited_ms: Option<u64>,
     /// When somebody first found nobody listening, in milliseconds.
     pub found_closed_ms: Option<u64>,
+    /// When its last listener was gone, as a stamp.
+    pub closed_at: Option<u64>,
+    /// How many lines it had read when the operator first asked it to stop, by the number of the connection.
+    pub lines_taken: HashMap<usize, usize>,
+    /// And how many in all from those that it let go of.
+    pub lines_taken_in_all: HashMap<usize, usize>,
+    /// The connections that did not take at once what it wrote.
+    pub waited: HashSet<usize>,
+    /// Tasks ran in turn: whoever could run did before anybody ran twice.
+    pub in_turn: bool,
 }
 
 /// Checks a history against the clock.
@@ -45,6 +55,7 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     check_end(scenario, around)?;
     check_goodbyes(history, scenario, around)?;
     refusals::check(history, scenario, around)?;
+    unanswered::check(history, scenario, around)?;
     if scenario.faults == Faults::default() {
         check_flushes(history, scenario, around)?;
     }
@@ -56,7 +67,7 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     if scenario.is_prompt() {
         check_answers(history, around)?;
         check_names(history, around)?;
-        check_slow(history, scenario)?;
+        fairness::check(history, scenario, around)?;
         check_idle(history, scenario, around)?;
     }
     Ok(())
@@ -122,6 +133,10 @@ fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Re
             let what = match line.as_str() {
                 "bye server shutting down" if around.stopping.is_none_or(|(stamp, _)| item.at < stamp) => {
                     "nobody has asked the server to stop".to_owned()
+                }
+                // Who comes now would be let in, and dropped with the process.
+                "bye server shutting down" if around.closed_at.is_none_or(|stamp| item.at < stamp) => {
+                    "the server still listens".to_owned()
                 }
                 "bye login timeout" if item.ms < due => {
                     format!("at {} ms that is too early: it has until {due} ms", item.ms)
@@ -328,30 +343,6 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
                     }
                 }
                 _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Nobody is too slow for less than an outbox holds. What was said before this millisecond has been read.
-fn check_slow(history: &History, scenario: &Scenario) -> Result<(), Violation> {
-    // All of that may have been for one client, or for all together.
-    let full = scenario.outbox_bytes_floor.max(scenario.outbox_bytes_total_max);
-    let most = scenario.outbox_bytes_max.min(full);
-    let mut lines: HashMap<u64, usize> = HashMap::new();
-    for item in history.sessions.iter().flat_map(|session| &session.items) {
-        *lines.entry(item.ms).or_default() += usize::from(matches!(item.what, What::Wrote(_)));
-    }
-    for (number, session) in history.sessions.iter().enumerate() {
-        for (place, item) in session.items.iter().enumerate() {
-            let said = lines.get(&item.ms).copied().unwrap_or_default() * SAID_BYTES_MAX;
-            if is_bye_too_slow(item) && said < most {
-                let what = format!(
-                    "it reads all it gets, and at {} ms it can have got {said} bytes at most",
-                    item.ms
-                );
-                return Err(Violation::new("G6", format!("\"bye too slow\": {what}"), &[(number, place)]));
             }
         }
     }

@@ -147,6 +147,11 @@ impl World {
         permille > 0 && self.now() < self.faults.until_ms && self.choices().happens(permille)
     }
 
+    /// How much clients have done and seen so far: the stamp of what comes next.
+    pub fn seen(&self) -> u64 {
+        self.recorder.seen()
+    }
+
     /// The moment it is, in milliseconds.
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::SeqCst)

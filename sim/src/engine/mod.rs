@@ -167,7 +167,11 @@ impl Stage {
         let shutdown = async move {
             let Some(stop) = stop else { return std::future::pending().await };
             world.clone().wait_for(stop.at).await;
-            lock(&around).stopping = Some((recorder.stamp(), world.now()));
+            {
+                let mut around = lock(&around);
+                around.stopping = Some((recorder.stamp(), world.now()));
+                around.lines_taken = net.lines_taken();
+            }
             let Some(again_after_ms) = stop.again_after_ms else { return };
             let at = world.now() + again_after_ms;
             // The operator is no part of the process.
@@ -233,6 +237,11 @@ impl Stage {
         Outcome { violation, history, taken, marks, events, steps, now_ms: self.world.now(), digest, trace }
     }
 
+    /// Tasks ran in turn: each that could run did before any other ran twice.
+    fn ran_in_turn(&self) {
+        lock(&self.around).in_turn = true;
+    }
+
     fn violation(&self, history: &History, end: End) -> Option<Violation> {
         if let End::Panicked(message) = end {
             return Some(Violation::new("panic", message, &[]));
@@ -247,6 +256,9 @@ impl Stage {
         let around = Around {
             unserved: self.net.unserved(),
             gone_ms: self.net.gone_ms(),
+            waited: self.net.waited(),
+            lines_taken_in_all: self.net.lines_taken_in_all(),
+            closed_at: self.net.closed_at(),
             found_closed_ms: self.net.found_closed_at(),
             ..lock(&self.around).clone()
         };

@@ -73,6 +73,9 @@ pub fn run(scenario: &Scenario, choices: Choices, record: Record) -> Outcome {
     );
     let (steps, end) = drive(&queue, &mut stage);
     queue.end(None);
+    if stage.world.choices().taken.iter().all(|choice| !choice.task || choice.picked == 0) {
+        stage.ran_in_turn();
+    }
     stage.outcome(steps, end)
 }
 

@@ -1,0 +1,149 @@
+//! The rules about lines whose sender never learns what became of them: what the server has read, and what a client said before
+//! it broke its connection, counts all the same. Others see that, or the network does.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::fairness::Said;
+use crate::history::{History, Item, Sent, SessionHistory, What, untag};
+use crate::judge::{Violation, same};
+use crate::scenario::Scenario;
+use crate::timing::Around;
+
+/// Checks what became of such lines.
+///
+/// # Errors
+/// The first violation found.
+pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    // Lines that come too fast are read and held back.
+    if scenario.lines_per_second_max.is_none() {
+        check_taken(history, around)?;
+    }
+    // Whoever is idle for too long is perhaps no longer heard.
+    if scenario.is_prompt() && scenario.limits.idle_ms_max.is_none() {
+        check_last_words(history, scenario, around)?;
+    }
+    Ok(())
+}
+
+/// What the server had read when it was asked to stop is answered before the goodbye.
+fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
+    for (number, session) in history.sessions.iter().enumerate() {
+        let taken = around.lines_taken.get(&number).copied().unwrap_or_default();
+        let goodbye =
+            |item: &Item| matches!(&item.what, What::Read(line) if line == "bye server shutting down");
+        let Some(place) = session.items.iter().position(goodbye) else { continue };
+        let before = &session.items[..place];
+        let is_answer = |item: &&Item| matches!(&item.what, What::Read(line) if !line.starts_with("from "));
+        let answers = before.iter().filter(is_answer).count();
+        if answers < taken {
+            let what = format!(
+                "the server had read {taken} lines when it was asked to stop, and answered {answers} of them"
+            );
+            return Err(Violation::new("G10", what, &[(number, place)]));
+        }
+    }
+    Ok(())
+}
+
+/// What a client says before it breaks its connection reaches those who are there.
+fn check_last_words(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+    let until = around.stopping.map_or(u64::MAX, |(_, stopping)| stopping);
+    let mut all = None;
+    for (number, session) in history.sessions.iter().enumerate() {
+        let Some((said, at)) = last_words(session).filter(|(_, at)| at.ms < until) else { continue };
+        let all = all.get_or_insert_with(|| All::of(history));
+        if all.said.fills(scenario, at.ms) {
+            continue; // perhaps it was too slow, and did not live to read that
+        }
+        let taken = around.lines_taken_in_all.get(&number).copied().unwrap_or_default();
+        for (place, item) in said {
+            let What::Wrote(Sent::Say { number: line, to, text }) = &item.what else { continue };
+            // Whether the server saw the end first or the break, its client does not know.
+            if ended(session) && *line >= taken {
+                continue;
+            }
+            // What was said earlier had been answered by then.
+            if item.ms < at.ms || to.len() >= history.recipients_max {
+                continue;
+            }
+            for name in to {
+                if let Some(reader) = all.there(&same(name), item.at, at.ms)
+                    && !all.read.contains(&(reader, (number, *line)))
+                {
+                    let what = format!(
+                        "{text:?} never came to {name}, who was there all the time, though its sender said it before \
+                         it broke the connection"
+                    );
+                    let end = history.sessions[reader].items.len() - 1;
+                    return Err(Violation::new("G6", what, &[(number, place), (reader, end)]));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// If a session was welcome and its client broke the connection: all it did and saw in between, and the break. Nothing in
+/// between ended it, but for the client's own end.
+fn last_words(session: &SessionHistory) -> Option<(impl Iterator<Item = (usize, &Item)>, &Item)> {
+    let reset = session.items.iter().position(|item| item.what == What::Reset)?;
+    let welcome = session.items.iter().position(is_welcome)?;
+    let over = session.items.iter().position(|item| item.what != What::Ended && ends(item))?;
+    let between = session.items.iter().enumerate().take(reset).skip(welcome);
+    (over == reset).then_some((between, &session.items[reset]))
+}
+
+/// Whether the client closed its side, too.
+fn ended(session: &SessionHistory) -> bool {
+    session.items.iter().any(|item| item.what == What::Ended)
+}
+
+fn is_welcome(item: &Item) -> bool {
+    matches!(&item.what, What::Read(line) if line.starts_with("welcome "))
+}
+
+/// From here on a session may be over.
+fn ends(item: &Item) -> bool {
+    match &item.what {
+        What::Wrote(Sent::Quit) | What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
+        What::Read(line) => line.starts_with("bye "),
+        What::Wrote(_) => false,
+    }
+}
+
+/// What is known of all sessions together.
+struct All {
+    said: Said,
+    /// Who was welcome under a name: since when, as a stamp, until when, in milliseconds, and the session.
+    holders: HashMap<String, Vec<(u64, u64, usize)>>,
+    /// Who read which message.
+    read: HashSet<(usize, (usize, usize))>,
+}
+
+impl All {
+    fn of(history: &History) -> All {
+        let mut all = All { said: Said::of(history), holders: HashMap::new(), read: HashSet::new() };
+        for (number, session) in history.sessions.iter().enumerate() {
+            let over_ms = session.items.iter().find(|item| ends(item)).map_or(u64::MAX, |item| item.ms);
+            for item in &session.items {
+                let What::Read(line) = &item.what else { continue };
+                if let Some(name) = line.strip_prefix("welcome ") {
+                    all.holders.entry(same(name)).or_default().push((item.at, over_ms, number));
+                }
+                let text = line.strip_prefix("from ").and_then(|line| line.split_once(": m"));
+                let tag = text.and_then(|(_, text)| untag(text.split(' ').next()?));
+                all.read.extend(tag.map(|tag| (number, tag)));
+            }
+        }
+        all.holders.values_mut().for_each(|holders| holders.sort_unstable());
+        all
+    }
+
+    /// The session that held this name since before a stamp, and still held it when a millisecond was over.
+    fn there(&self, name: &str, since: u64, ms: u64) -> Option<usize> {
+        let holders = self.holders.get(name)?;
+        let last = holders.partition_point(|&(at, ..)| at < since).checked_sub(1)?;
+        let (_, over_ms, holder) = holders[last];
+        (over_ms > ms).then_some(holder)
+    }
+}
