@@ -15,6 +15,9 @@ use crate::history::{Recorder, Sent, What, tag, token};
 use crate::scenario::{BadLine, Op, Scenario};
 use crate::world::lock;
 
+/// How often others get a turn between a client's end and its break: about as often as the server needs to see the end.
+const SLAM_POLLS: usize = 8;
+
 /// Where clients live: the seam, from their side.
 pub trait Place: Runtime {
     /// Connects to the server.
@@ -122,17 +125,31 @@ impl<P: Place> Player<P> {
                 self.write(Sent::Ping { number }, "").await;
                 self.take_leave().await;
             }
-            Op::Reset => {
-                if let Some(mut connection) = self.connection.take() {
-                    self.recorder.write_down(connection.session, self.place.now(), What::Reset);
-                    connection.writer.reset();
-                    let mut seen = lock(&connection.seen);
-                    seen.broken = true;
-                    let reader = seen.reader.take();
-                    drop(seen);
-                    reader.into_iter().for_each(Waker::wake);
+            Op::Reset => self.reset(),
+            Op::Slam { to } => {
+                let Some(connection) = &self.connection else { return };
+                let number = connection.lines;
+                let text = text(&tag(connection.session, number), 0);
+                self.write(Sent::Say { number, to, text }, "").await;
+                self.end().await;
+                for _ in 0..SLAM_POLLS {
+                    self.place.preempt().await;
                 }
+                self.reset();
             }
+        }
+    }
+
+    /// Breaks the connection.
+    fn reset(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            self.recorder.write_down(connection.session, self.place.now(), What::Reset);
+            connection.writer.reset();
+            let mut seen = lock(&connection.seen);
+            seen.broken = true;
+            let reader = seen.reader.take();
+            drop(seen);
+            reader.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -181,11 +198,16 @@ impl<P: Place> Player<P> {
         }
     }
 
-    /// Closes this side and reads to the end.
-    async fn take_leave(&mut self) {
+    /// Closes this side.
+    async fn end(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         self.recorder.write_down(connection.session, self.place.now(), What::Ended);
         let _ = poll_fn(|cx| Pin::new(&mut connection.writer).poll_close(cx)).await;
+    }
+
+    /// Closes this side and reads to the end.
+    async fn take_leave(&mut self) {
+        self.end().await;
         self.wait(|seen| seen.over).await;
         self.connection = None;
     }

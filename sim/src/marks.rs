@@ -6,7 +6,7 @@ use seriatim::protocol::{Farewell, LineError, NameError, Refusal, Reply, Request
 use seriatim::{ConnId, Effect, Event};
 use std::borrow::Cow;
 
-use crate::history::{History, Sent, What};
+use crate::history::{History, Item, Sent, What};
 
 /// What a full run must meet at least once.
 pub const WANTED: &[&str] = &[
@@ -67,7 +67,17 @@ pub const WANTED: &[&str] = &[
     "a client got a message out after it had got one",
     "lines were taken at their pace",
     "all outboxes together were full",
+    "a list of peers took several lines",
 ];
+
+/// A line of a list of peers that has fewer names than the list.
+fn is_part_of_a_list(item: &Item) -> bool {
+    let What::Read(line) = &item.what else { return false };
+    let list = line.strip_prefix("peers ").and_then(|list| list.split_once(':'));
+    list.is_some_and(|(count, names)| {
+        count.parse().is_ok_and(|count: usize| names.split(',').count() < count)
+    })
+}
 
 /// What was met, and how often.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -232,6 +242,9 @@ impl Marks {
                 }
                 Some(What::Broke) => self.hit("a client's connection broke"),
                 _ => {}
+            }
+            if session.items.iter().any(is_part_of_a_list) {
+                self.hit("a list of peers took several lines");
             }
             let lines = session.items.iter().rev().filter_map(|item| match &item.what {
                 What::Read(line) => Some(line.as_str()),

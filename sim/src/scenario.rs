@@ -147,6 +147,11 @@ pub enum Op {
     LastWords,
     /// Closes both sides at once, whatever is on its way.
     Reset,
+    /// Sends a message without a newline, closes its side and, a moment later, both.
+    Slam {
+        /// To whom.
+        to: Vec<String>,
+    },
 }
 
 /// A rule to break.

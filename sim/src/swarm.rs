@@ -80,6 +80,44 @@ fn churn(seed: u64) -> Scenario {
     Scenario { clients, ..Scenario::default() }
 }
 
+/// A name that is about as long as one may be: a list of many takes several lines.
+fn long(number: usize) -> String {
+    format!("x{number}{}", "é".repeat(29))
+}
+
+/// A few with long names ask for lists of which no line may be long.
+fn roll_call(seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0x40_11ca);
+    let mut script = |number: usize| {
+        let mut ops = vec![Op::Connect, Op::LogIn { name: long(number), insist: true }];
+        for _ in 0..rng.usize(1..=4) {
+            ops.extend([Op::Sleep(rng.u64(1..10)), Op::Who]);
+        }
+        Script { ops }
+    };
+    let limits = Limits { line_bytes_max: 128, ..Limits::default() };
+    Scenario { limits, clients: (0..6).map(&mut script).collect(), ..Scenario::default() }
+}
+
+/// A few say much at once to one another, all of them read, and an outbox holds only a few lines. All but the first may leave
+/// in the middle.
+fn chatter(seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0xc4a7);
+    let names = &NAMES[..rng.usize(1..=3)];
+    let (insist, bytes) = (rng.bool(), pick(&mut rng, &[8, 300]));
+    let mut script = |name: &&str| {
+        let mut ops = vec![Op::Connect, Op::LogIn { name: (*name).to_owned(), insist }];
+        for _ in 0..rng.usize(0..=8) {
+            ops.push(Op::Say { to: vec![pick(&mut rng, names).to_owned()], bytes });
+        }
+        let stays = *name == names[0] || rng.u32(0..4) == 0;
+        ops.push(if stays { Op::Sleep(100) } else { Op::Slam { to: vec![names[0].to_owned()] } });
+        Script { ops }
+    };
+    let clients = names.iter().map(&mut script).collect();
+    Scenario { outbox_bytes_max: if bytes == 8 { 64 * 1024 } else { 1024 }, clients, ..Scenario::default() }
+}
+
 /// They all log in, and then each says something to a few others every few seconds.
 fn crowd(seed: u64) -> Scenario {
     const CLIENTS: usize = 200;
@@ -126,8 +164,11 @@ pub fn scenario(seed: u64) -> Scenario {
     if rng.u32(0..40) == 0 {
         return churn(seed);
     }
-    // So long that a list of all peers takes several lines.
-    let long = |number: usize| format!("{number}-{}", "x".repeat(60));
+    match Rng::with_seed(seed ^ 0x4011).u32(0..40) {
+        0 => return roll_call(seed),
+        1..=3 => return chatter(seed),
+        _ => {}
+    }
     let long_names = rng.u32(0..10) == 0;
     let count = if long_names { 14 } else { rng.usize(1..=NAMES.len()) };
     let names: Vec<String> =
@@ -273,7 +314,10 @@ fn script(rng: &mut Rng, names: &[String], habits: &Habits) -> Script {
         }
         for _ in 0..rng.usize(0..=habits.ops_max) {
             let op = op(rng, names, habits);
-            let last = matches!(op, Op::Quit | Op::QuitTalking | Op::HalfClose | Op::LastWords | Op::Reset);
+            let last = matches!(
+                op,
+                Op::Quit | Op::QuitTalking | Op::HalfClose | Op::LastWords | Op::Reset | Op::Slam { .. }
+            );
             ops.push(op);
             if last {
                 break;
@@ -317,6 +361,7 @@ fn op(rng: &mut Rng, names: &[String], habits: &Habits) -> Op {
         9 if rng.bool() => Op::QuitTalking,
         9 => Op::Quit,
         10 if rng.bool() => Op::LastWords,
+        10 if rng.bool() => Op::Slam { to: vec![spelled(rng, names)] },
         10 => Op::HalfClose,
         11 => Op::Blank,
         _ => Op::Reset,

@@ -20,8 +20,7 @@ fn no_seed_breaks_a_guarantee_and_every_mark_is_met() {
     let mut marks = Marks::default();
     for seed in 0..seeds() {
         let scenario = swarm::scenario(seed);
-        let choices = if seed % 2 == 0 { Choices::random(seed) } else { Choices::pct(seed, 3, 1_000) };
-        let outcome = run(&scenario, choices, Record::default());
+        let outcome = run(&scenario, Choices::of_seed(seed), Record::default());
         if let Some(violation) = outcome.violation {
             panic!("seed {seed}: {violation}\nsee: cargo run --release -p seriatim-sim -- replay {seed}");
         }

@@ -219,6 +219,10 @@ fn op(op: &Op) -> String {
         Op::HalfClose => "closes its side, and reads to the end".to_owned(),
         Op::LastWords => "sends /ping without a newline, closes its side, and reads to the end".to_owned(),
         Op::Reset => "breaks the connection".to_owned(),
+        Op::Slam { to } => format!(
+            "sends a message without a newline to {}, closes its side, and then breaks the connection",
+            to.join(", ")
+        ),
     }
 }
 
