@@ -1,11 +1,13 @@
 //! Makes a failing run small: first what the clients do, then what is special about the schedule, until taking away any
 //! one thing makes it pass.
 
+use fastrand::Rng;
+
 use crate::choice::{Choice, Choices, Search};
 use crate::engine::Outcome;
 use crate::engine::volume::run;
 use crate::scenario::{Faults, Scenario};
-use crate::simpler::simpler;
+use crate::simpler::{other_numbers, simpler};
 use crate::world::Record;
 
 /// How many random schedules a smaller scenario gets to fail in, if the old schedule does not fit it.
@@ -19,6 +21,9 @@ const STEPS_MAX: u64 = 20_000_000;
 
 /// How many tasks may run out of turn in a run that is easily understood.
 const FEW: usize = 3;
+
+/// How many tasks may be polled to look for other numbers, once leaving things out goes no further.
+const NUMBERS_STEPS_MAX: u64 = 10_000_000;
 
 /// How many things clients do in such a run.
 const OPS_FEW: usize = 8;
@@ -54,13 +59,18 @@ impl Failing {
 
     /// How many things clients do.
     pub fn ops(&self) -> usize {
-        self.scenario.clients.iter().map(|client| client.ops.len()).sum()
+        ops_of(&self.scenario)
     }
 
     /// Runs it.
     pub fn run(&self, record: Record) -> Outcome {
         run(&self.scenario, Choices::replay(self.picks.clone()), record)
     }
+}
+
+/// How many things clients do in it.
+fn ops_of(scenario: &Scenario) -> usize {
+    scenario.clients.iter().map(|client| client.ops.len()).sum()
 }
 
 /// What shrinking came to.
@@ -109,14 +119,23 @@ fn shrink_in(way: Way, start: Failing) -> Option<Shrunk> {
     let scenario = start.scenario.clone();
     let mut shrinker = Shrinker { smallest: start, way, steps: 0 };
     if way.few {
-        shrinker.smallest = shrinker.fails_in(FIRST_TRIES, &scenario)?;
+        let found = shrinker.fails_in(FIRST_TRIES, &scenario, false);
+        shrinker.smallest = found.or_else(|| shrinker.fails_in(FIRST_TRIES, &scenario, true))?;
     }
+    let mut numbers_steps = 0;
     loop {
         let before = shrinker.smallest.clone();
         shrinker.shrink_scenario();
         shrinker.shrink_schedule();
-        if shrinker.smallest == before || shrinker.spent() {
+        if shrinker.spent() {
             break;
+        }
+        if shrinker.smallest == before {
+            let steps = shrinker.steps;
+            if numbers_steps > NUMBERS_STEPS_MAX || !shrinker.shrink_with_other_numbers() {
+                break;
+            }
+            numbers_steps += shrinker.steps - steps;
         }
     }
     let minimal = !shrinker.spent();
@@ -164,6 +183,29 @@ impl Shrinker {
         }
     }
 
+    /// If it is still more than what is easily understood: leaves out something that clients do, and gives what is left
+    /// other numbers. `false` if that does not help.
+    fn shrink_with_other_numbers(&mut self) -> bool {
+        let before = self.steps;
+        let ops = self.smallest.ops();
+        if size(&self.smallest).0 == 0 {
+            return false;
+        }
+        let scenario = self.smallest.scenario.clone();
+        for candidate in (0..).map_while(|position| simpler(&scenario, position)) {
+            if self.spent() || self.steps - before > NUMBERS_STEPS_MAX {
+                return false;
+            }
+            if ops_of(&candidate) < ops
+                && let Some(failing) = self.fails_in(TRIES, &candidate, true)
+            {
+                self.smallest = failing;
+                return true;
+            }
+        }
+        false
+    }
+
     /// How the scenario fails in the same way, if it does in some schedule.
     fn fails(&mut self, scenario: &Scenario) -> Option<Failing> {
         let picks = self.smallest.picks.clone();
@@ -171,12 +213,13 @@ impl Shrinker {
     }
 
     fn fails_somehow(&mut self, scenario: &Scenario) -> Option<Failing> {
-        self.fails_in(TRIES, scenario)
+        self.fails_in(TRIES, scenario, false)
     }
 
-    fn fails_in(&mut self, tries: u64, scenario: &Scenario) -> Option<Failing> {
+    fn fails_in(&mut self, tries: u64, scenario: &Scenario, vary: bool) -> Option<Failing> {
         // Where nothing goes wrong by itself and all run in turn, there is one run.
-        let only_run = scenario.faults == Faults::default();
+        let only_run = scenario.faults == Faults::default() && !vary;
+        let mut varied = scenario.clone();
         let mut steps = 1_000;
         for seed in 0..tries {
             let delays = usize::try_from(seed).unwrap_or(0) % (FEW + 1);
@@ -188,7 +231,11 @@ impl Shrinker {
             }
             let choices =
                 if self.way.few { Choices::in_turn(seed, delays, steps) } else { Choices::of_seed(seed) };
-            let (taken, failing) = self.attempt(scenario, choices);
+            if vary {
+                varied = scenario.clone();
+                other_numbers(&mut varied, &mut Rng::with_seed(seed));
+            }
+            let (taken, failing) = self.attempt(&varied, choices);
             if failing.is_some() {
                 return failing;
             }

@@ -2,7 +2,15 @@
 
 use std::ops::Range;
 
-use crate::scenario::{Faults, Op, Scenario};
+use fastrand::Rng;
+
+use crate::scenario::{Faults, Op, Scenario, When};
+
+/// Among how many clients each may do what another did: there are as many pairs as the square of that.
+const JOINED_MAX: usize = 6;
+
+/// What few bytes an outbox may be made to hold: less than a line, or a few lines.
+const OUTBOX_BYTES: [usize; 4] = [128, 256, 512, 1024];
 
 /// One thing that may be left out or made simpler.
 enum Change {
@@ -14,11 +22,22 @@ enum Change {
     Recipient(usize, usize, usize),
     /// All faults of one kind.
     Fault(usize),
-    /// No stop; or no second signal.
+    /// No stop; or no second signal; or an earlier one.
     Stop,
     Signal,
+    Earlier,
+    /// One client left out, and another does what it did, and gets what it got.
+    Joined(usize, usize, Does),
     /// A limit as it is by default.
     Usual(usize),
+}
+
+/// When a client does what another did that is left out.
+#[derive(Clone, Copy)]
+enum Does {
+    Never,
+    First,
+    Last,
 }
 
 /// The scenario without the thing at a position, large parts first; `None` behind the last position. What comes out is
@@ -53,13 +72,20 @@ fn changes(scenario: &Scenario) -> impl Iterator<Item = Change> + '_ {
         let count = if count > 1 { count } else { 0 };
         (0..count).map(move |recipient| Change::Recipient(client, op, recipient))
     };
+    let few = if scenario.clients.len() <= JOINED_MAX { scenario.clients.len() } else { 0 };
+    let joined = (0..few).flat_map(move |one| {
+        (0..few).filter(move |&other| one != other).flat_map(move |other| {
+            [Does::Never, Does::First, Does::Last].map(|does| Change::Joined(one, other, does))
+        })
+    });
     blocks(scenario.clients.len())
         .map(Change::Clients)
         .chain(blocks_of_ops)
         .chain((0..FAULTS.len()).map(Change::Fault))
-        .chain([Change::Stop, Change::Signal])
+        .chain([Change::Stop, Change::Signal, Change::Earlier])
         .chain(simple)
         .chain(all_ops().flat_map(recipients))
+        .chain(joined)
         .chain((0..USUAL.len()).map(Change::Usual))
 }
 
@@ -94,7 +120,57 @@ fn apply(scenario: &mut Scenario, change: Change) {
                 stop.again_after_ms = None;
             }
         }
+        Change::Earlier => {
+            if let Some(stop) = &mut scenario.stop {
+                let (When::Ms(at) | When::Event(at)) = &mut stop.at;
+                *at /= 2;
+            }
+        }
+        Change::Joined(one, other, does) => join(scenario, one, other, does),
         Change::Usual(limit) => USUAL[limit](scenario, &Scenario::default()),
+    }
+}
+
+/// One client is left out, and another does what it did, under its own name.
+fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
+    let is_login = |op: &Op| matches!(op, Op::LogIn { .. });
+    let name = |client: usize| {
+        scenario.clients[client].ops.iter().find_map(|op| match op {
+            Op::LogIn { name, .. } => Some(name.clone()),
+            _ => None,
+        })
+    };
+    let names = name(one).zip(name(other));
+    let done = scenario.clients[one].ops.iter().filter(|op| !is_login(op) && **op != Op::Connect);
+    let done: Vec<Op> = if matches!(does, Does::Never) { Vec::new() } else { done.cloned().collect() };
+    let ops = &mut scenario.clients[other].ops;
+    let logged_in = ops.iter().position(is_login).map_or(0, |login| login + 1);
+    let at = if matches!(does, Does::First) { logged_in } else { ops.len() };
+    ops.splice(at..at, done);
+    scenario.clients.remove(one);
+    let Some((old, new)) = names else { return };
+    for op in scenario.clients.iter_mut().flat_map(|client| &mut client.ops) {
+        if let Op::Say { to, .. } | Op::Slam { to } = op {
+            to.iter_mut().filter(|name| **name == old).for_each(|name| name.clone_from(&new));
+        }
+    }
+}
+
+/// Other numbers at random: what has less in it may need them. Outboxes and the time up to the stop become only smaller.
+pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
+    let long = rng.bool();
+    for op in scenario.clients.iter_mut().flat_map(|client| &mut client.ops) {
+        if let Op::Say { bytes, .. } = op {
+            *bytes = if long { usize::MAX } else { rng.usize(0..scenario.limits.line_bytes_max) };
+        }
+    }
+    if rng.bool() {
+        let outbox = OUTBOX_BYTES[rng.usize(0..OUTBOX_BYTES.len())];
+        scenario.outbox_bytes_max = scenario.outbox_bytes_max.min(outbox);
+    }
+    if let Some(stop) = &mut scenario.stop {
+        let (When::Ms(at) | When::Event(at)) = &mut stop.at;
+        *at = rng.u64(0..=*at);
     }
 }
 
@@ -142,7 +218,11 @@ const USUAL: [fn(&mut Scenario, &Scenario); 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choice::Choices;
+    use crate::engine::volume::run;
+    use crate::scenario::Script;
     use crate::swarm::Profile;
+    use crate::world::Record;
 
     #[test]
     fn simpler_scenarios_come_to_an_end_at_nothing() {
@@ -155,6 +235,35 @@ mod tests {
             }
             assert_eq!(scenario, Scenario::default(), "of seed {seed}");
         }
+    }
+
+    /// Or what is shrunk to might fail without the bug.
+    #[test]
+    fn other_numbers_alone_break_no_guarantee() {
+        for seed in 0..2_000 {
+            let mut scenario = Profile::Swarm.scenario(seed);
+            other_numbers(&mut scenario, &mut Rng::with_seed(seed));
+            let outcome = run(&scenario, Choices::of_seed(seed), Record::default());
+            assert_eq!(outcome.violation, None, "of seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_client_does_what_another_did() {
+        let log_in = |name: &str| Op::LogIn { name: name.to_owned(), insist: false };
+        let say = |to: &str| Op::Say { to: vec![to.to_owned()], bytes: 0 };
+        let script = |ops: &[Op]| Script { ops: ops.to_vec() };
+        let joined = |does| {
+            let al = script(&[Op::Connect, log_in("al"), say("bob"), Op::Quit]);
+            let bob = script(&[Op::Connect, log_in("bob"), Op::Who]);
+            let mut scenario = Scenario { clients: vec![bob, al], ..Scenario::default() };
+            join(&mut scenario, 0, 1, does);
+            scenario.clients
+        };
+        let al = |ops: &[Op]| vec![script(&[&[Op::Connect, log_in("al")], ops].concat())];
+        assert_eq!(joined(Does::Never), al(&[say("al"), Op::Quit]));
+        assert_eq!(joined(Does::First), al(&[Op::Who, say("al"), Op::Quit]));
+        assert_eq!(joined(Does::Last), al(&[say("al"), Op::Quit, Op::Who]));
     }
 
     #[test]
