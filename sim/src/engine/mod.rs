@@ -124,7 +124,7 @@ struct Rests {
 }
 
 /// A run in which time passes so often without anybody seeing anything hangs.
-const RESTS_MAX: u32 = 200_000;
+const RESTS_MAX: u32 = 20_000;
 
 impl Stage {
     /// Starts the server and the clients. `server_over` is to end whatever the server's tasks still have to do.
