@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::scenario::{Faults, Op, Scenario, When};
 
 /// Among how many clients each may do what another did: there are as many pairs as the square of that.
-const JOINED_MAX: usize = 6;
+const JOINED_MAX: usize = 4;
 
 /// What few bytes an outbox may be made to hold: less than a line, or a few lines.
 const OUTBOX_BYTES: [usize; 4] = [128, 256, 512, 1024];
@@ -85,8 +85,8 @@ fn changes(scenario: &Scenario) -> impl Iterator<Item = Change> + '_ {
         .chain([Change::Stop, Change::Signal, Change::Earlier])
         .chain(simple)
         .chain(all_ops().flat_map(recipients))
-        .chain(joined)
         .chain((0..USUAL.len()).map(Change::Usual))
+        .chain(joined)
 }
 
 /// Halves, quarters and so on, down to single ones.
