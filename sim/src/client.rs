@@ -126,11 +126,11 @@ impl<P: Place> Player<P> {
                 self.take_leave().await;
             }
             Op::Reset => self.reset(),
-            Op::Slam { to } => {
+            Op::Slam { ref to } => {
                 let Some(connection) = &self.connection else { return };
                 let number = connection.lines;
                 let text = text(&tag(connection.session, number), 0);
-                self.write(Sent::Say { number, to, text }, "").await;
+                self.write(Sent::Say { number, to: to.clone(), text }, "").await;
                 self.end().await;
                 for _ in 0..SLAM_POLLS {
                     self.place.preempt().await;

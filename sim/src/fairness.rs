@@ -1,6 +1,6 @@
 //! The rules about who is too slow: nobody who reads all it gets, unless it gets more at once than its outbox holds.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use crate::history::{History, Sent, What};
 use crate::judge::Violation;

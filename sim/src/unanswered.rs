@@ -1,7 +1,7 @@
 //! The rules about lines whose sender never learns what became of them: what the server has read, and what a client said before
 //! it broke its connection, counts all the same. Others see that, or the network does.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use crate::fairness::Said;
 use crate::history::{History, Item, Sent, SessionHistory, What, untag};

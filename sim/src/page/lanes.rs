@@ -133,7 +133,7 @@ fn may_write(ops: &[Op], session: &SessionHistory) -> bool {
 fn writes(op: &Op, line: &Sent) -> Option<bool> {
     Some(match op {
         Op::LogIn { name, .. } => matches!(line, Sent::Name(sent) if sent == name),
-        Op::Say { to, .. } => matches!(line, Sent::Say { to: sent, .. } if sent == to),
+        Op::Say { to, .. } | Op::Slam { to } => matches!(line, Sent::Say { to: sent, .. } if sent == to),
         Op::Bad { rule } => matches!(line, Sent::Bad(sent) if sent == rule),
         Op::Ping { .. } | Op::LastWords => matches!(line, Sent::Ping { .. }),
         Op::Who => *line == Sent::Who,
