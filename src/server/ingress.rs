@@ -4,10 +4,10 @@
 //! what the queue holds is bounded whatever the number of connections. That a connection has ended needs no permit, so
 //! it can always be said.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender};
-use async_lock::{Semaphore, SemaphoreGuardArc};
 
 use super::outbox::Outbox;
 use crate::protocol::Request;
@@ -30,32 +30,122 @@ pub(super) enum Input {
     ShutdownRequested,
 }
 
-/// The right to put one input into the queue; given back when the driver has taken it out.
-pub(super) type Permit = SemaphoreGuardArc;
-
 /// The end that everybody sends to.
 pub(super) struct Ingress {
     sender: Sender<Input>,
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 pub(super) fn queue() -> (Ingress, Receiver<Input>) {
     let (sender, receiver) = async_channel::unbounded();
-    (Ingress { sender, permits: Arc::new(Semaphore::new(PERMITS)) }, receiver)
+    (Ingress { sender, places: Arc::new(Places::new(PERMITS)) }, receiver)
 }
 
 impl Ingress {
-    /// Waits for a place in the queue.
+    /// Waits for a place in the queue, behind all who have waited longer.
     pub(super) async fn permit(&self) -> Permit {
-        match self.permits.try_acquire_arc() {
-            Some(permit) => permit,
-            None => self.permits.acquire_arc().await,
-        }
+        Places::take(&self.places).await
     }
 
     /// Puts an input into the queue. Never waits: whoever could send without end has a permit.
     pub(super) fn send(&self, input: Input) {
         // The driver is gone only when the server has ended; then nobody wants to know.
         let _ = self.sender.try_send(input);
+    }
+}
+
+/// The right to put one input into the queue; given back when the driver has taken it out.
+pub(super) struct Permit(Option<Arc<Places>>);
+
+/// The places in the queue, handed from one to the next in the order in which they are waited for. A place that lay free
+/// until somebody took it would go to whoever asks at the right moment, and that is the busy: the others would starve.
+struct Places(Mutex<Inner>);
+
+struct Inner {
+    free: usize,
+    /// Nobody waits while a place is free. Some may have given up: their other end is gone.
+    waiting: VecDeque<Sender<Permit>>,
+}
+
+impl Places {
+    fn new(free: usize) -> Places {
+        Places(Mutex::new(Inner { free, waiting: VecDeque::new() }))
+    }
+
+    async fn take(places: &Arc<Places>) -> Permit {
+        let handed = {
+            let mut inner = places.lock();
+            if inner.free > 0 {
+                inner.free -= 1;
+                return Permit(Some(places.clone()));
+            }
+            let (hand, handed) = async_channel::bounded(1);
+            inner.waiting.push_back(hand);
+            handed
+        };
+        match handed.recv().await {
+            Ok(permit) => permit,
+            // Whoever is in the list is handed a place before it is taken out.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    /// Hands the place to whoever has waited longest. If they give up with it in their hands, it is dropped there.
+    fn drop(&mut self) {
+        while let Some(places) = self.0.take() {
+            let next = {
+                let mut inner = places.lock();
+                let next = inner.waiting.pop_front();
+                inner.free += usize::from(next.is_none());
+                next
+            };
+            let Some(next) = next else { return };
+            if let Err(refused) = next.try_send(Permit(Some(places))) {
+                self.0 = refused.into_inner().0.take();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn poll(taking: Pin<&mut impl Future<Output = Permit>>) -> Poll<Permit> {
+        taking.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Bug: a hundred who talked without a pause once kept others from logging in for more than ten seconds.
+    #[test]
+    fn g9_whoever_waits_for_a_place_is_not_overtaken() {
+        let (ingress, _inputs) = queue();
+        let mut permits: Vec<Permit> = (0..PERMITS)
+            .map(|_| match poll(pin!(ingress.permit())) {
+                Poll::Ready(permit) => permit,
+                Poll::Pending => panic!("there is room"),
+            })
+            .collect();
+        let (mut first, mut gave_up, mut second) =
+            (pin!(ingress.permit()), Box::pin(ingress.permit()), pin!(ingress.permit()));
+        assert!(poll(first.as_mut()).is_pending() && poll(gave_up.as_mut()).is_pending());
+        assert!(poll(second.as_mut()).is_pending());
+        permits.truncate(PERMITS - 2);
+        assert!(poll(pin!(ingress.permit())).is_pending(), "both places have been handed on");
+        assert!(poll(second.as_mut()).is_pending(), "it is not its turn");
+        let Poll::Ready(permit) = poll(first) else { panic!("it is its turn") };
+        drop(gave_up);
+        let Poll::Ready(_permit) = poll(second) else { panic!("now it is its turn") };
+        drop((permit, permits));
+        assert_eq!(ingress.places.lock().free, PERMITS - 1, "no place is lost");
     }
 }
