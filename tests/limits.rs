@@ -265,7 +265,7 @@ fn g9_outboxes_in_all_and_memory_stay_within_their_bound() {
     const LAGGARDS: usize = 60;
     const TOTAL: u64 = 8 << 20;
     let server = Server::start(&["--outbox-bytes-total-max=8388608"]);
-    let before = server.resident_bytes();
+    let before = server.process.resident_bytes();
     let mut laggards: Vec<Client> =
         (0..LAGGARDS).map(|number| server.log_in(&format!("laggard{number}"))).collect();
     let mut al = server.log_in("al");
@@ -279,7 +279,7 @@ fn g9_outboxes_in_all_and_memory_stay_within_their_bound() {
         al.send("/ping");
         let answer = al.line().unwrap();
         quiet.barrier();
-        most = most.max(server.resident_bytes());
+        most = most.max(server.process.resident_bytes());
         if answer != "pong" {
             al.expect("pong");
             if answer.split(", ").count() == LAGGARDS {

@@ -124,7 +124,7 @@ fn g6_g9_a_peer_that_never_reads_is_closed_and_nobody_waits_for_it() {
             told = true;
         }
     }
-    assert!(server.resident_bytes() < 64 << 20, "{} bytes", server.resident_bytes());
+    assert!(server.process.resident_bytes() < 64 << 20, "{} bytes", server.process.resident_bytes());
     // Now it reads: a gap-free beginning, and then why it was closed.
     let lines = laggard.rest();
     let (last, before) = lines.split_last().unwrap();

@@ -6,16 +6,19 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// What a test waits for comes long before; this only turns a hang into a failure.
-const HANG: Duration = Duration::from_secs(60);
+pub const HANG: Duration = Duration::from_secs(60);
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
 
+/// A process that does not outlive its test.
+pub struct Process(pub Child);
+
 /// `seriatim serve` on a free port. Killed when dropped.
 pub struct Server {
-    child: Child,
+    pub process: Process,
     stderr: BufReader<ChildStderr>,
     /// What the log said before the server listened.
     before: String,
@@ -26,10 +29,61 @@ pub fn seriatim() -> Command {
     Command::new(env!("CARGO_BIN_EXE_seriatim"))
 }
 
+impl Process {
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most resident memory there ever was, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many files are open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
+    }
+
+    /// Limits the number of files that may be open from now on, or sets it as high as it may be; those that are open stay
+    /// open.
+    pub fn limit_open_files(&self, files: Option<usize>) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = files.map_or(maximum, |files| Some(files as u64));
+        prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Server {
     /// Starts a server with these flags besides, and waits until it listens.
     pub fn start(flags: &[&str]) -> Server {
         Server::spawn(seriatim().args(SERVE).args(flags))
+    }
+
+    /// The same, on exactly this address.
+    pub fn start_on(address: SocketAddr) -> Server {
+        Server::spawn(seriatim().args(["serve", "--listen", &address.to_string()]))
     }
 
     /// The same, behind something that is to be done in a shell first.
@@ -45,7 +99,7 @@ impl Server {
         let mut before = String::new();
         let line = line_with(&mut stderr, "listening on ", &mut before);
         let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-        Server { child, stderr, before, address }
+        Server { process: Process(child), stderr, before, address }
     }
 
     /// What the log said about this before the server listened.
@@ -76,7 +130,7 @@ impl Server {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        kill_process(self.pid(), Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM);
     }
 
     /// Waits until the log says this.
@@ -89,25 +143,7 @@ impl Server {
         // Whatever it still has to log must not block it.
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
-        self.child.wait().unwrap().code()
-    }
-
-    /// Resident memory of the process, in bytes.
-    pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.wait().unwrap().code()
     }
 }
 

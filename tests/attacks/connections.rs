@@ -1,0 +1,157 @@
+//! Those who connect, and come and go.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::process::{Client, Server};
+use crate::{PATIENT, Quiet, heaviness, peak_within_bound, row, until};
+
+#[test]
+fn g9_logins_that_never_come_to_an_end() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let count = 500 * heaviness().min(10);
+    // Bytes come and come, but never too many for a line.
+    let flags = ["--login-timeout=1", "--logins-pending-max=10000", "--line-bytes-max=131072"];
+    let flags = [&PATIENT[..], &flags].concat();
+    let server = Server::start(&flags);
+    let mut quiet = Quiet::log_in(&server);
+    let files = server.process.open_files();
+    let connect = || {
+        let connected = Instant::now();
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (stream, connected, Vec::new())
+    };
+    let mut pending: Vec<_> = (0..count).map(|_| connect()).collect();
+    let mut latest = Duration::ZERO;
+    until(
+        "were all of them timed out",
+        || quiet.round(),
+        || {
+            // A byte from each, and never a newline. Whoever is being closed may find the connection broken.
+            pending.retain_mut(|(stream, connected, said)| {
+                let _ = stream.write(b"x");
+                match stream.read_to_end(said) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                    Ok(_) => {}
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+                }
+                assert_eq!(said, b"bye login timeout\n");
+                let took = connected.elapsed();
+                assert!(took >= TIMEOUT - Duration::from_millis(10), "after {took:?}");
+                latest = latest.max(took);
+                false
+            });
+            pending.is_empty()
+        },
+    );
+    until("were all of them gone", || quiet.round(), || server.process.open_files() == files);
+    let memory = peak_within_bound(&server.process, 2 + count as u64);
+    row(
+        "logins that never end",
+        format!(
+            "{count} at once with a deadline of {TIMEOUT:.0?}, the last closed after {latest:.2?}; {quiet}; {memory}"
+        ),
+    );
+}
+
+/// Numbers without a pattern, the same in every run.
+fn scrambled(number: usize) -> usize {
+    (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) as usize
+}
+
+#[test]
+fn g9_ten_thousand_resets() {
+    let count = 10_000 * heaviness();
+    let flags = ["--connections-max=19000", "--logins-pending-max=19000"];
+    let server = Server::start(&[&PATIENT[..], &flags].concat());
+    let mut quiet = Quiet::log_in(&server);
+    let mut bob = server.log_in("bob");
+    let files = server.process.open_files();
+    let mut writer = bob.stream.try_clone().unwrap();
+    let heard = thread::scope(|scope| {
+        let hearing = scope.spawn(|| {
+            let lines = std::iter::from_fn(|| bob.line().filter(|line| line != "pong end"));
+            lines.collect::<Vec<String>>()
+        });
+        for number in 0..count {
+            // Whatever it says, it is cut off: before it was accepted, before the login, in mid-line, or with mail waiting.
+            let all = format!("al{number}\nal{number}, bob: whole {number}\n/who\nbob: half a line");
+            let mut client = server.connect();
+            client.send_bytes(&all.as_bytes()[..scrambled(number) % (all.len() + 1)]);
+            client.reset();
+            if number % 100 == 0 {
+                quiet.round();
+            }
+        }
+        writer.write_all(b"/ping end\n").unwrap();
+        hearing.join().unwrap()
+    });
+    // What was said before a reset may count, but only what is whole, and once.
+    let mut numbers: Vec<usize> = heard
+        .iter()
+        .map(|line| {
+            let (name, number) = line.split_once(": whole ").expect(line);
+            assert_eq!(name, format!("from al{number}"));
+            number.parse().expect(line)
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), heard.len(), "nothing twice");
+    until("were their connections closed", || quiet.round(), || server.process.open_files() == files);
+    quiet.al.send("/who");
+    quiet.al.expect("peers 3: bob, quiet-al, quiet-bob");
+    server.log_in("al0").barrier();
+    let memory = peak_within_bound(&server.process, 1000);
+    row(
+        "connections reset at any point",
+        format!(
+            "{count} resets, {} whole lines came through, none twice; no connection and no name is left; {quiet}; {memory}",
+            heard.len()
+        ),
+    );
+}
+
+/// The limit is lowered while the server runs, because by itself it lets in no more than it has files for.
+#[test]
+fn g9_out_of_file_descriptors_and_back() {
+    let mut server = Server::start(&PATIENT);
+    let mut quiet = Quiet::log_in(&server);
+    let mut inside: Vec<Client> = (0..20).map(|number| server.log_in(&format!("in{number}"))).collect();
+    server.process.limit_open_files(Some(server.process.open_files()));
+    let mut outside: Vec<Client> = (0..40)
+        .map(|number| {
+            let mut client = server.connect();
+            client.send(&format!("out{number}"));
+            client
+        })
+        .collect();
+    for _ in 0..3 {
+        let line = server.wait_for_log("cannot accept a connection");
+        assert!(line.contains("os error 24"), "{line}");
+        // Whoever is in is served.
+        quiet.round();
+        inside.iter_mut().for_each(Client::barrier);
+    }
+    // As many as leave come in, in the order in which they have knocked.
+    for (number, client) in inside.drain(..).enumerate() {
+        drop(client);
+        outside[number].expect(&format!("welcome out{number}"));
+        quiet.round();
+    }
+    server.process.limit_open_files(None);
+    for (number, client) in outside.iter_mut().enumerate().skip(20) {
+        client.expect(&format!("welcome out{number}"));
+    }
+    outside.iter_mut().for_each(Client::barrier);
+    let memory = peak_within_bound(&server.process, 62);
+    row(
+        "no file descriptors left",
+        format!(
+            "40 knocked at a full table of files, 20 came in as others left, 20 when there were more; 0 lost; {quiet}; {memory}"
+        ),
+    );
+}

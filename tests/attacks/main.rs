@@ -1,0 +1,105 @@
+//! Attacks on the real program: what the hostile and the unlucky do to it, while others want to be served.
+//!
+//! Counts and bytes decide, never time; where time is measured, it is only reported. Each attack says in one row what it
+//! came to, and the rows make a table:
+//!
+//! ```sh
+//! cargo test --test attacks -- --nocapture --test-threads=1 2>&1 | grep -o '| .*'
+//! ```
+//!
+//! With `SERIATIM_ATTACKS=10` there is ten times as much of everything, and what takes half a minute is tried as well.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod connections;
+mod crowd;
+mod floods;
+mod laggards;
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use common::process::{Client, HANG, Process, Server};
+
+const MIB: u64 = 1 << 20;
+
+/// How many times as much of everything there is to be.
+fn heaviness() -> usize {
+    std::env::var("SERIATIM_ATTACKS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
+/// Says what an attack came to.
+fn row(attack: &str, came_to: impl Display) {
+    eprintln!("| {attack} | {came_to} |");
+}
+
+/// Bytes, for a row.
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MIB as f64)
+}
+
+/// Outboxes are to hold so much together, and nobody is reset for taking nothing or for leaving slowly: how long a test
+/// takes decides nothing.
+const PATIENT: [&str; 3] =
+    ["--outbox-bytes-total-max=8388608", "--write-timeout=off", "--flush-timeout=3600"];
+
+/// The bound on memory that the README states, for a server started as [`PATIENT`].
+fn memory_bound(connections: u64) -> u64 {
+    64 * MIB + 2 * (8 * MIB) + connections * (8192 + (128 << 10) + (4 << 10))
+}
+
+/// Asserts that the server never had more memory than the README says, and says how much it had.
+fn peak_within_bound(server: &Process, connections: u64) -> String {
+    let (peak, bound) = (server.peak_bytes(), memory_bound(connections));
+    assert!(peak <= bound, "{peak} bytes are more than {bound}");
+    format!("memory peak {} of {}", mib(peak), mib(bound))
+}
+
+/// Repeats this until it is true; `pace` waits for the server meanwhile.
+fn until(what: &str, mut pace: impl FnMut(), mut is_true: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < HANG, "never {what}");
+        pace();
+    }
+}
+
+/// Two who do no harm and want to be served.
+struct Quiet {
+    al: Client,
+    bob: Client,
+    rounds: Vec<Duration>,
+}
+
+impl Quiet {
+    fn log_in(server: &Server) -> Quiet {
+        Quiet { al: server.log_in("quiet-al"), bob: server.log_in("quiet-bob"), rounds: Vec::new() }
+    }
+
+    /// A question and its answer, both of which must come.
+    fn round(&mut self) {
+        let (start, round) = (Instant::now(), self.rounds.len());
+        self.al.send(&format!("quiet-bob: question {round}"));
+        self.bob.expect(&format!("from quiet-al: question {round}"));
+        self.bob.send(&format!("quiet-al: answer {round}"));
+        self.al.expect(&format!("from quiet-bob: answer {round}"));
+        self.rounds.push(start.elapsed());
+    }
+
+    /// How many rounds there were, and how long all but the slowest hundredth of them took at most. What is measured next
+    /// begins anew.
+    fn percentile_99(&mut self) -> (usize, Duration) {
+        let mut rounds = std::mem::take(&mut self.rounds);
+        rounds.sort_unstable();
+        (rounds.len(), rounds[rounds.len() * 99 / 100])
+    }
+}
+
+impl Display for Quiet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "others undisturbed for {} rounds", self.rounds.len())
+    }
+}
