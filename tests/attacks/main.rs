@@ -18,6 +18,7 @@ mod connections;
 mod crowd;
 mod floods;
 mod laggards;
+mod lifecycle;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
