@@ -102,7 +102,8 @@ pub(crate) struct ServeOptions {
     write_timeout: OrOff<Seconds>,
 
     /// How long a connection may be silent before its peer is asked whether it is still there, in whole seconds, or off.
-    /// Whoever does not answer three times, 10 s apart, is gone.
+    /// Whoever does not answer three times, 10 s apart, is gone; so is whoever takes nothing of what is on its way to it for
+    /// as long as all that.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     keepalive: OrOff<Count>,
 
