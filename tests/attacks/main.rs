@@ -17,6 +17,7 @@ mod common;
 mod connections;
 mod crowd;
 mod floods;
+mod half_open;
 mod laggards;
 mod lifecycle;
 

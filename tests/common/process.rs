@@ -93,7 +93,8 @@ impl Server {
         Server::spawn(shell.args(["-c", &script, env!("CARGO_BIN_EXE_seriatim")]).args(SERVE).args(flags))
     }
 
-    fn spawn(command: &mut Command) -> Server {
+    /// Runs this, which serves, and waits until it listens.
+    pub fn spawn(command: &mut Command) -> Server {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut before = String::new();
