@@ -1,6 +1,8 @@
 //! `seriatim serve`.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
+use std::panic;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use futures_lite::StreamExt;
 use seriatim::server::runtime::Runtime;
 use seriatim::server::smol::{Address, Smol, SmolListener};
 use seriatim::server::{Config, serve};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
@@ -30,6 +32,7 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
 fn start(options: &ServeOptions) -> Result<(), String> {
     let mut config = options.config()?;
     let _log = start_log(options.log);
+    log_panics();
     let listeners = listen(&options.listen, options.keepalive())?;
     let signals = Signals::new([Signal::Int, Signal::Term])
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
@@ -54,6 +57,18 @@ fn start_log(format: LogFormat) -> WorkerGuard {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal() && !no_color).init(),
     }
     guard
+}
+
+/// A panic is a bug. It is a line of the log like others, whatever format that has.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("a panic without a message");
+        let place = panic.location().map(ToString::to_string);
+        // As it is asked for by RUST_BACKTRACE.
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        error!(place, backtrace, "a bug: {message}");
+    }));
 }
 
 fn listen(addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<SmolListener>, String> {

@@ -5,20 +5,23 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 
 use futures_io::AsyncWrite;
+use futures_lite::FutureExt;
 use futures_lite::future::or;
-use tracing::info;
+use tracing::{error, info};
 
 use super::World;
 use super::ingress::Input;
 use super::outbox::{Outbox, Take};
 use super::pace::Pace;
 use super::runtime::{PeerAddr, Reader, Runtime, Stream, Writer};
-use crate::protocol::Session;
+use crate::protocol::{Request, Session};
 use crate::{CloseReason, ConnId};
 
 /// The most bytes one read brings.
@@ -46,11 +49,14 @@ pub(super) async fn run<R: Runtime>(
     let session = Session::new(&world.config.limits);
     let pace = Pace::new(world.config.lines_per_second_max);
     let served = Conn { world: &world, conn, outbox: &outbox, reader, session, pace, broken: false };
-    let end = served.converse(writer).await;
-    if end.is_refusal() {
-        world.refusals.log(world.runtime.now(), conn, peer, end);
-    } else {
-        info!(%conn, %peer, reason = %end, "disconnected");
+    match AssertUnwindSafe(served.converse(writer)).catch_unwind().await {
+        Ok(end) if end.is_refusal() => world.refusals.log(world.runtime.now(), conn, peer, end),
+        Ok(end) => info!(%conn, %peer, reason = %end, "disconnected"),
+        Err(panic) => {
+            // A bug, which costs this connection and no other. Whoever runs the tasks may want to know.
+            error!(%conn, %peer, reason = "a bug", "disconnected");
+            resume_unwind(panic);
+        }
     }
     drop(report);
 }
@@ -188,14 +194,14 @@ impl<R: Runtime> Conn<'_, R> {
             let mut ended = false;
             let now = world.runtime.now();
             if pace.holds() {
-                pace.release(now, |bytes| session.feed(bytes, &mut requests));
+                pace.release(now, |bytes| hear(*conn, session, Some(bytes), &mut requests));
             } else {
                 let most = pace.read_bytes_max(READ_BYTES_MAX);
                 let length = try_read(reader, most, |bytes| match outbox.closed() {
                     Some(_) => {}                             // the session is over: nothing more counts
                     None if bytes.is_empty() && *broken => {} // a line that broke off is none
-                    None if bytes.is_empty() => session.finish(&mut requests),
-                    None => session.feed(pace.pass(bytes, now), &mut requests),
+                    None if bytes.is_empty() => hear(*conn, session, None, &mut requests),
+                    None => hear(*conn, session, Some(pace.pass(bytes, now)), &mut requests),
                 })?;
                 ended = length == Some(0);
             }
@@ -218,6 +224,33 @@ impl<R: Runtime> Conn<'_, R> {
             if try_read(&mut self.reader, READ_BYTES_MAX, |_| ())? == Some(0) {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Reads what the client said, or, without bytes, that it will say no more.
+fn hear(conn: ConnId, session: &mut Session, bytes: Option<&[u8]>, requests: &mut Vec<Request>) {
+    let _reading = Reading { conn, session: session.clone(), bytes };
+    match bytes {
+        Some(bytes) => session.feed(bytes, requests),
+        None => session.finish(requests),
+    }
+}
+
+/// What is being read, to be logged if that panics: enough to see it happen again.
+struct Reading<'a> {
+    conn: ConnId,
+    /// As it was before.
+    session: Session,
+    bytes: Option<&'a [u8]>,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Reading { conn, session, bytes } = self;
+            let (end, bytes) = (bytes.is_none(), bytes.unwrap_or_default().escape_ascii());
+            error!(%conn, ?session, %bytes, end, "a bug in reading this");
         }
     }
 }

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::vec;
+use std::{thread, vec};
 
 use async_channel::Receiver;
 use futures_lite::future::{or, yield_now};
 use hashbrown::HashMap;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::ingress::{Input, Permit};
 use super::outbox::{Outbox, Push};
@@ -31,6 +31,8 @@ pub(super) struct Driver<R> {
     clients: HashMap<ConnId, Client, foldhash::fast::FixedState>,
     /// The clients whose inbox is not empty, each once: they take turns.
     turns: VecDeque<ConnId>,
+    /// Whose turn it is or was last.
+    turn: Option<ConnId>,
     /// Facts that the driver itself found, to be told to the broker before anything else.
     found: VecDeque<Event>,
     alarm: Option<Alarm>,
@@ -72,6 +74,7 @@ impl<R: Runtime> Driver<R> {
             state,
             clients: HashMap::default(),
             turns: VecDeque::new(),
+            turn: None,
             found: VecDeque::new(),
             alarm: None,
             stopped: false,
@@ -156,6 +159,7 @@ impl<R: Runtime> Driver<R> {
             }
             Input::Disconnected(conn) => self.put(conn, Brought::Disconnected),
             Input::ShutdownRequested => self.tell(Event::ShutdownRequested),
+            Input::Panicked(task) => panic!("{task} has panicked, and without it the server is none"),
         }
     }
 
@@ -169,6 +173,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Processes what a client brought, all of it or as much as one turn allows.
     fn give_turn(&mut self, conn: ConnId) {
+        self.turn = Some(conn);
         let before = self.cost;
         while let Some(client) = self.clients.get_mut(&conn) {
             let Some(brought) = client.inbox.front_mut() else { break };
@@ -253,6 +258,24 @@ impl<R: Runtime> Driver<R> {
     fn order(&self, conn: ConnId, order: impl FnOnce(&Outbox)) {
         if let Some(client) = self.clients.get(&conn) {
             order(&client.outbox);
+        }
+    }
+}
+
+impl<R> Drop for Driver<R> {
+    /// A bug in the broker stops the server, which must not go on from a state that nobody knows. What is known is logged.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let (state, conn) = (&self.state, self.turn);
+            error!(
+                now_ms = state.now().0,
+                connections = state.connections(),
+                peers = state.peers(),
+                turn = ?conn,
+                name = ?conn.and_then(|conn| state.name(conn)),
+                counters = ?state.counters(),
+                "a bug stops the server"
+            );
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Input {
     Disconnected(ConnId),
     /// The operator wants the server to stop.
     ShutdownRequested,
+    /// A task that the server cannot do without has panicked.
+    Panicked(&'static str),
 }
 
 /// The end that everybody sends to.

@@ -25,6 +25,8 @@ mod refusals;
 pub mod runtime;
 mod shutdown;
 pub mod smol;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,10 +1,12 @@
 //! From the first signal to the last byte: stop accepting, then tell the broker, which ends everything in order.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_channel::Receiver;
+use futures_lite::FutureExt;
 
 use super::ingress::Input;
 use super::runtime::Runtime;
@@ -22,23 +24,30 @@ pub(super) fn accept_until<R: Runtime>(
     let (accepting, stopped) = async_channel::bounded::<()>(1);
     let (listening, all_stopped) = async_channel::bounded::<()>(1);
     for listener in listeners {
-        let (world, ids, stopped, listening) =
-            (world.clone(), ids.clone(), stopped.clone(), listening.clone());
-        let runtime = world.runtime.clone();
-        runtime.spawn(async move {
-            accept::run(world, listener, ids, dropped(stopped)).await;
+        let (ids, stopped, listening) = (ids.clone(), stopped.clone(), listening.clone());
+        let accepting = accept::run(world.clone(), listener, ids, dropped(stopped));
+        world.runtime.spawn(vital(world.clone(), "the task that accepts", async move {
+            accepting.await;
             drop(listening);
-        });
+        }));
     }
     drop(listening);
-    let world = world.clone();
-    let runtime = world.runtime.clone();
-    runtime.spawn(async move {
+    let told = world.clone();
+    world.runtime.spawn(vital(world.clone(), "the task that shuts down", async move {
         shutdown.await;
         drop(accepting);
         dropped(all_stopped).await;
-        world.ingress.send(Input::ShutdownRequested);
-    });
+        told.ingress.send(Input::ShutdownRequested);
+    }));
+}
+
+/// Runs a task that the server cannot do without. If it panics, the driver is told: a server that accepts nobody, or that
+/// nobody can stop, must not look like one that serves.
+async fn vital<R: Runtime>(world: Arc<World<R>>, name: &'static str, task: impl Future<Output = ()>) {
+    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+        world.ingress.send(Input::Panicked(name));
+        resume_unwind(panic);
+    }
 }
 
 /// Ready when the other end is gone.

@@ -1,0 +1,194 @@
+//! What a bug costs: bugs are planted in the world that the server lives in, on real sockets.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_channel::Sender;
+
+use super::runtime::{Listener, PeerAddr, Reader, Runtime, Stream};
+use super::smol::{Address, Half, Smol, SmolListener, SmolStream};
+use super::{Config, serve};
+use crate::{Event, Millis};
+
+/// The world as it is, but for the bugs in it.
+#[derive(Clone)]
+struct Trapped(Smol);
+
+impl Runtime for Trapped {
+    type Listener = TrappedListener;
+    type Stream = TrappedStream;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+
+    fn now(&self) -> Millis {
+        self.0.now()
+    }
+
+    fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
+        self.0.sleep_until(at)
+    }
+
+    fn preempt(&self) -> impl Future<Output = ()> + Send {
+        self.0.preempt()
+    }
+
+    /// As if the broker did, at this word.
+    fn will_step(&self, event: &Event) {
+        assert!(!format!("{event:?}").contains("boom"), "planted: boom");
+    }
+}
+
+struct TrappedListener {
+    listener: SmolListener,
+    /// Accepting panics.
+    deaf: Arc<AtomicBool>,
+}
+
+impl Listener for TrappedListener {
+    type Stream = TrappedStream;
+
+    async fn accept(&self) -> io::Result<(TrappedStream, PeerAddr)> {
+        let (stream, peer) = self.listener.accept().await?;
+        assert!(!self.deaf.load(Ordering::SeqCst), "planted: deaf");
+        Ok((TrappedStream(stream), peer))
+    }
+}
+
+struct TrappedStream(SmolStream);
+
+impl Stream for TrappedStream {
+    type Reader = TrappedReader;
+    type Writer = Half;
+
+    fn split(self) -> (TrappedReader, Half) {
+        let (reader, writer) = self.0.split();
+        (TrappedReader(reader), writer)
+    }
+}
+
+struct TrappedReader(Half);
+
+impl Reader for TrappedReader {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_readable(cx)
+    }
+
+    /// Panics at this word.
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.try_read(buffer)?;
+        assert!(!buffer[..length].starts_with(b"bang"), "planted: bang");
+        Ok(length)
+    }
+}
+
+/// A server in a thread of its own.
+struct Server {
+    address: String,
+    deaf: Arc<AtomicBool>,
+    /// Anything sent here stops it in order; `true` makes it panic on the way.
+    stop: Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn start() -> Server {
+        let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+        let address = listener.address().to_string();
+        let deaf = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = async_channel::bounded::<bool>(1);
+        let runtime = Trapped(Smol::new());
+        let listeners = vec![TrappedListener { listener, deaf: deaf.clone() }];
+        let thread = thread::spawn(move || {
+            let shutdown = async move { assert!(!stopped.recv().await.unwrap(), "planted: no end") };
+            runtime.0.block_on(serve(runtime.clone(), listeners, Config::default(), shutdown));
+        });
+        Server { address, deaf, stop, thread }
+    }
+
+    fn connect(&self) -> Client {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Client(BufReader::new(stream))
+    }
+
+    fn log_in(&self, name: &str) -> Client {
+        let mut client = self.connect();
+        client.say(name);
+        assert_eq!(client.line().unwrap(), format!("welcome {name}"));
+        client
+    }
+
+    /// Whether it ended in order, and not by a panic.
+    fn ends_in_order(self) -> bool {
+        self.thread.join().is_ok()
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn say(&mut self, line: &str) {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The next line, or `None` when the connection is over, in order or not.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => line.strip_suffix('\n').map(str::to_owned),
+        }
+    }
+}
+
+#[test]
+fn g9_a_bug_in_one_connection_ends_that_connection() {
+    let server = Server::start();
+    let mut quiet = server.log_in("quiet");
+    for _ in 0..20 {
+        let mut al = server.log_in("al");
+        al.say("bang");
+        assert_eq!(al.line(), None);
+        // Its end is known before anything else that comes.
+        quiet.say("al: are you there?");
+        assert_eq!(quiet.line().unwrap(), "error no-such-peer: al");
+    }
+    server.stop.try_send(false).unwrap();
+    assert_eq!(quiet.line().unwrap(), "bye server shutting down");
+    drop(quiet);
+    assert!(server.ends_in_order());
+}
+
+#[test]
+fn a_bug_in_the_broker_stops_the_server() {
+    let server = Server::start();
+    let (_quiet, mut al) = (server.log_in("quiet"), server.log_in("al"));
+    al.say("quiet: boom");
+    assert!(!server.ends_in_order(), "nobody is served from a state that nobody knows");
+}
+
+/// Bug: the server once went on without ever accepting anybody.
+#[test]
+fn a_bug_in_accepting_stops_the_server() {
+    let server = Server::start();
+    let _quiet = server.log_in("quiet");
+    server.deaf.store(true, Ordering::SeqCst);
+    let _unheard = server.connect();
+    assert!(!server.ends_in_order());
+}
+
+/// Bug: the server once went on, and could not be stopped any more.
+#[test]
+fn a_bug_in_shutting_down_stops_the_server() {
+    let server = Server::start();
+    let _quiet = server.log_in("quiet");
+    server.stop.try_send(true).unwrap();
+    assert!(!server.ends_in_order());
+}
