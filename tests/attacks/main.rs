@@ -7,7 +7,7 @@
 //! cargo test --test attacks -- --nocapture --test-threads=1 2>&1 | grep -o '| .*'
 //! ```
 //!
-//! With `SERIATIM_ATTACKS=10` there is ten times as much of everything, and what takes half a minute is tried as well.
+//! With `SERIATIM_ATTACKS=10` there is ten times as much of nearly everything, and what takes half a minute is tried as well.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
 
