@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,13 @@ use seriatim_sim::shrink::{Failing, Shrunk, fails_somehow, shrink};
 use seriatim_sim::soak::{self, Round, Soaked};
 use seriatim_sim::swarm::Profile;
 use seriatim_sim::world::Record;
+
+/// Prints a line. Whoever does not want to read it (`| head`) need not.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        let _ = writeln!(io::stdout(), $($line)*);
+    }};
+}
 
 /// Runs the shipped server code through interleavings and faults, and judges what its clients see.
 #[derive(Parser)]
@@ -154,17 +162,17 @@ fn main() -> ExitCode {
         Command::Bugs { filter, part, budget, write } => find_bugs(&Which { filter, part }, budget, write),
         Command::Hunt { budget } => {
             // Plain data can always be written.
-            println!("{}", serde_json::to_string(&hunt(budget, cores)).unwrap_or_default());
+            say!("{}", serde_json::to_string(&hunt(budget, cores)).unwrap_or_default());
             Ok(ExitCode::SUCCESS)
         }
         Command::Digest { seeds } => digest(seeds).map(|digest| {
-            println!("{digest:016x}");
+            say!("{digest:016x}");
             ExitCode::SUCCESS
         }),
         Command::Figures { seconds } => {
-            println!("| on one core, in a second | |\n|---|---|");
+            say!("| on one core, in a second | |\n|---|---|");
             figures::figures(Duration::from_secs(seconds), |figure| {
-                println!("| {} | {} |", figure.what, HumanCount(figure.per_second));
+                say!("| {} | {} |", figure.what, HumanCount(figure.per_second));
             });
             Ok(ExitCode::SUCCESS)
         }
@@ -204,9 +212,9 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     });
     bar.finish_and_clear();
     if stop.load(Ordering::SeqCst) {
-        println!("stopped");
+        say!("stopped");
     }
-    println!("{} seeds, {}", seen.seeds, progress(&seen, start.elapsed()));
+    say!("{} seeds, {}", seen.seeds, progress(&seen, start.elapsed()));
     if let Some(failed) = &seen.failed {
         report_failed(plan, failed, to)?;
         return Ok(ExitCode::FAILURE);
@@ -217,7 +225,7 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     if !long || missing.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    missing.iter().for_each(|mark| println!("never met: {mark}"));
+    missing.iter().for_each(|mark| say!("never met: {mark}"));
     Ok(ExitCode::FAILURE)
 }
 
@@ -243,16 +251,16 @@ fn progress(seen: &Seen, took: Duration) -> String {
 fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
     let Failed { seed, violation, .. } = failed;
     let (engine, profile) = (name(plan.engine), name(plan.profile));
-    println!("seed {seed}: {violation}");
+    say!("seed {seed}: {violation}");
     if plan.engine == Engine::Volume {
-        println!("see it: seriatim-sim replay {seed} --profile {profile}");
+        say!("see it: seriatim-sim replay {seed} --profile {profile}");
         return shrink_to(failing_of(plan.profile, *seed), to, &to.with_extension("html"));
     }
-    println!("see it: seriatim-sim explore --engine {engine} --profile {profile} --from {seed} --seeds 1");
+    say!("see it: seriatim-sim explore --engine {engine} --profile {profile} --from {seed} --seeds 1");
     match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
         Some(failing) => shrink_to(failing, to, &to.with_extension("html")),
         None => {
-            println!("no schedule of the volume engine breaks that rule, so it cannot be shrunk");
+            say!("no schedule of the volume engine breaks that rule, so it cannot be shrunk");
             Ok(())
         }
     }
@@ -280,14 +288,14 @@ fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
     let outcome = failing.run(Record { digest: false, trace: true });
     fs::write(html, page_of(run, failing, &outcome))
         .map_err(|error| format!("cannot write {}: {error}", html.display()))?;
-    println!("look at it in a browser: {}", html.display());
+    say!("look at it in a browser: {}", html.display());
     Ok(())
 }
 
 fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, profile, Record { digest: false, trace })?;
-    print!("{}", story(&outcome));
-    println!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
+    say!("{}", story(&outcome).trim_end());
+    say!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
     if let Some(html) = html {
         draw(run, &failing, html)?;
     }
@@ -309,8 +317,8 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     let Shrunk { failing: small, minimal } = shrink(failing);
     save(&small, to)?;
     let outcome = small.run(Record { trace: true, digest: false });
-    print!("{}", story(&outcome));
-    println!(
+    say!("{}", story(&outcome).trim_end());
+    say!(
         "from {} things that clients do to {}, from {} special decisions to {}, {} of them preemptions",
         before.0,
         small.ops(),
@@ -319,11 +327,11 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
         outcome.preemptions()
     );
     if !minimal {
-        println!("it might be smaller still: the effort for that was spent");
+        say!("it might be smaller still: the effort for that was spent");
     }
-    println!("recorded; see it again: seriatim-sim replay {}", to.display());
+    say!("recorded; see it again: seriatim-sim replay {}", to.display());
     draw(&to.display().to_string(), &small, html)?;
-    println!("a test that fails as long as this does:\n\n{}", regression_test(&small));
+    say!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(())
 }
 
@@ -331,19 +339,19 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
 fn soak_it(plan: &soak::Plan) -> Result<ExitCode, String> {
     let stop = ctrl_c()?;
     let start = Instant::now();
-    println!("| round | lines | too slow | broke | memory, KiB |\n|---|---|---|---|---|");
+    say!("| round | lines | too slow | broke | memory, KiB |\n|---|---|---|---|---|");
     let soaked = soak::soak(plan, &stop, |Round { seed, lines, too_slow, broke, memory_kib }| {
-        println!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
+        say!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
     });
     let Soaked { rounds, peak_kib } = match soaked {
         Ok(soaked) => soaked,
         Err(error) => {
-            println!("{error}");
+            say!("{error}");
             return Ok(ExitCode::FAILURE);
         }
     };
     let lines: usize = rounds.iter().map(|round| round.lines).sum();
-    println!(
+    say!(
         "\n{} rounds in {}, {} lines written and read, nothing lost; at most {} KiB of memory",
         rounds.len(),
         HumanDuration(start.elapsed()),
@@ -358,13 +366,13 @@ fn find_bugs(which: &Which, budget: Budget, write: bool) -> Result<ExitCode, Str
     if write && !which.filter.is_empty() {
         return Err("--write is for the table of all planted bugs".to_owned());
     }
-    print!("{HEAD}");
+    say!("{}", HEAD.trim_end());
     let mut bugs = Vec::new();
     hunt_all(which, budget, |bug| {
-        print!("{}", bug.row());
+        say!("{}", bug.row().trim_end());
         bugs.push(bug);
     })?;
-    println!("\n{}", summary(&bugs));
+    say!("\n{}", summary(&bugs));
     if write {
         write_table(&bugs)?;
     }
@@ -374,10 +382,10 @@ fn find_bugs(which: &Which, budget: Budget, write: bool) -> Result<ExitCode, Str
 /// Prints a table of the planted nondeterminism, as Markdown.
 fn find_nondeterminism(seeds: u64) -> Result<ExitCode, String> {
     let mut missed = 0;
-    println!("| planted | what it is | noticed by |\n|---|---|---|");
+    say!("| planted | what it is | noticed by |\n|---|---|---|");
     drill(seeds, |Drilled { name, what, noticed }| {
         missed += usize::from(noticed.is_none());
-        println!("| {name} | {what} | {} |", noticed.as_deref().unwrap_or("**nothing**"));
+        say!("| {name} | {what} | {} |", noticed.as_deref().unwrap_or("**nothing**"));
     })?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -164,7 +164,7 @@ impl Server {
         let (kept, seen) = (log.clone(), panicked.clone());
         thread::spawn(move || {
             for line in lines {
-                seen.fetch_or(line.contains("panicked"), Ordering::SeqCst);
+                seen.fetch_or(line.contains("a bug"), Ordering::SeqCst);
                 let mut kept = lock(&kept);
                 kept.push_back(line);
                 if kept.len() > LOG_LINES {
@@ -239,7 +239,7 @@ impl Server {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return match (status.success(), self.panicked.load(Ordering::SeqCst)) {
                     (true, false) => Ok(()),
-                    (true, true) => Err("a task of the server panicked".to_owned()),
+                    (true, true) => Err("the server logged a bug of its own".to_owned()),
                     (false, _) => Err(format!("the server ended with {status}")),
                 };
             }
