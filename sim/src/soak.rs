@@ -149,8 +149,11 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start {name}: {error}"))?;
-        let mut lines =
-            child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines().flatten());
+        let mut lines = child
+            .stderr
+            .take()
+            .into_iter()
+            .flat_map(|stderr| BufReader::new(stderr).lines().map_while(Result::ok));
         let listening = lines.find_map(|line| {
             let (_, address) = line.split_once("listening on ")?;
             Some(address.split(',').next()?.to_owned())
