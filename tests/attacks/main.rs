@@ -1,11 +1,7 @@
 //! Attacks on the real program: what the hostile and the unlucky do to it, while others want to be served.
 //!
 //! Counts and bytes decide, never time; where time is measured, it is only reported. Each attack says in one row what it
-//! came to, and the rows make a table:
-//!
-//! ```sh
-//! cargo test --test attacks -- --nocapture --test-threads=1 2>&1 | grep -o '| .*'
-//! ```
+//! came to. `docs/attacks.md` holds the rows and says how to renew them.
 //!
 //! With `SERIATIM_ATTACKS=10` there is ten times as much of nearly everything, and what takes half a minute is tried as well.
 
@@ -35,7 +31,22 @@ fn heaviness() -> usize {
 
 /// Says what an attack came to.
 fn row(attack: &str, came_to: impl Display) {
-    eprintln!("| {attack} | {came_to} |");
+    let row = format!("| {attack} | {came_to} |");
+    eprintln!("{row}");
+    if std::env::var_os("SERIATIM_REWRITE").is_some() {
+        rewrite(attack, &row);
+    }
+}
+
+/// Puts a row in the place of the last one of this attack, or behind the others.
+fn rewrite(attack: &str, row: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/attacks.md");
+    let mut lines: Vec<String> = std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
+    match lines.iter().position(|line| line.starts_with(&format!("| {attack} |"))) {
+        Some(place) => row.clone_into(&mut lines[place]),
+        None => lines.push(row.to_owned()),
+    }
+    std::fs::write(path, lines.join("\n") + "\n").unwrap();
 }
 
 /// Bytes, for a row.
