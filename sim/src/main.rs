@@ -179,7 +179,7 @@ fn main() -> ExitCode {
         Command::Soak { seconds, from, server } => {
             let beside = || std::env::current_exe().unwrap_or_default().with_file_name("seriatim");
             let server = server.unwrap_or_else(beside);
-            soak_it(&soak::Plan { server, time: Duration::from_secs(seconds), from })
+            soak_it(&server, &soak::Plan { time: Duration::from_secs(seconds), from })
         }
         Command::Drill { seeds } => find_nondeterminism(seeds),
     };
@@ -336,11 +336,12 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
 }
 
 /// Prints what came of each round, and of all of them.
-fn soak_it(plan: &soak::Plan) -> Result<ExitCode, String> {
+fn soak_it(server: &Path, plan: &soak::Plan) -> Result<ExitCode, String> {
     let stop = ctrl_c()?;
+    let server = soak::Server::start(server)?;
     let start = Instant::now();
     say!("| round | lines | too slow | broke | memory, KiB |\n|---|---|---|---|---|");
-    let soaked = soak::soak(plan, &stop, |Round { seed, lines, too_slow, broke, memory_kib }| {
+    let soaked = soak::soak(server, plan, &stop, |Round { seed, lines, too_slow, broke, memory_kib }| {
         say!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
     });
     let Soaked { rounds, peak_kib } = match soaked {

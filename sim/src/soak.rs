@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,8 +37,6 @@ const LOG_LINES: usize = 20;
 /// What to do, and for how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The program `seriatim`.
-    pub server: PathBuf,
     /// No round begins after this; there are four at least.
     pub time: Duration,
     /// The seed of the first round.
@@ -73,8 +71,12 @@ pub struct Soaked {
 ///
 /// # Errors
 /// What was wrong: with the server, with what its clients saw, or with what it kept.
-pub fn soak(plan: &Plan, stop: &AtomicBool, mut told: impl FnMut(&Round)) -> Result<Soaked, String> {
-    let mut server = Server::start(&plan.server)?;
+pub fn soak(
+    mut server: Server,
+    plan: &Plan,
+    stop: &AtomicBool,
+    mut told: impl FnMut(&Round),
+) -> Result<Soaked, String> {
     let idle_files = server.files()?;
     let start = Instant::now();
     let mut rounds: Vec<Round> = Vec::new();
@@ -131,8 +133,8 @@ fn is_flat(rounds: &[Round]) -> Result<(), String> {
     Ok(())
 }
 
-/// The program, running. It ends with this value, if not before.
-struct Server {
+/// The program `seriatim serve`, running. It ends with this value, if not before.
+pub struct Server {
     child: Child,
     address: Address,
     log: Arc<Mutex<VecDeque<String>>>,
@@ -140,7 +142,11 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &Path) -> Result<Server, String> {
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not say where it listens.
+    pub fn start(program: &Path) -> Result<Server, String> {
         let name = program.display();
         let login_s = (LOGIN_MS_MAX / 1000).to_string();
         let mut child = Command::new(program)
@@ -277,11 +283,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_none_is_named() {
-        let plan = Plan { server: "/no/such/program".into(), time: Duration::ZERO, from: 0 };
-        let error = soak(&plan, &AtomicBool::new(false), |_| ()).expect_err("no such program");
-        assert!(error.starts_with("cannot start /no/such/program: "), "{error}");
-        let plan = Plan { server: "true".into(), ..plan };
-        let error = soak(&plan, &AtomicBool::new(false), |_| ()).expect_err("not a server");
-        assert_eq!(error, "true does not say where it listens");
+        let error = |program: &str| Server::start(program.as_ref()).err().unwrap_or_default();
+        assert!(error("/no/such/program").starts_with("cannot start /no/such/program: "));
+        assert_eq!(error("true"), "true does not say where it listens");
     }
 }
