@@ -51,6 +51,10 @@ fn g9_connections_in_all() {
     drop(al);
     log_in_at_last(&server, "carol").barrier();
     bob.barrier();
+    server.terminate();
+    let served = server.wait_for_log("served: ");
+    let refused = served.split(", ").find_map(|count| count.strip_suffix(" server full")).unwrap();
+    assert!(refused.parse::<u32>().unwrap() > 0, "{served}");
 }
 
 #[test]

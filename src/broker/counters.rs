@@ -1,5 +1,7 @@
 //! [`Counters`]: how often what has happened, for whoever watches the server.
 
+use core::fmt;
+
 use super::effect::CloseReason;
 
 /// How often what has happened since the start.
@@ -22,5 +24,36 @@ impl Counters {
 
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.closed[reason as usize] += 1;
+    }
+}
+
+/// For people: what has happened at all, and how often.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} connected", self.connected)?;
+        let closed = CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0);
+        closed.into_iter().try_for_each(|reason| write!(f, ", {} {reason}", self.closed(reason)))?;
+        let others = [(self.dropped, "dropped without a word"), (self.aborted, "given up")];
+        others
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn what_never_happened_is_not_told() {
+        let mut counters = Counters { connected: 7, ..Counters::default() };
+        assert_eq!(counters.to_string(), "7 connected");
+        for reason in [CloseReason::TooSlow, CloseReason::Quit, CloseReason::InputEnded, CloseReason::Quit] {
+            counters.close(reason);
+        }
+        counters.aborted = 1;
+        assert_eq!(counters.to_string(), "7 connected, 1 end of input, 2 quit, 1 too slow, 1 given up");
     }
 }

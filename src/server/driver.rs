@@ -10,7 +10,7 @@ use std::{thread, vec};
 use async_channel::Receiver;
 use futures_lite::future::{or, yield_now};
 use hashbrown::HashMap;
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::ingress::{Input, Permit};
 use super::outbox::{Outbox, Push};
@@ -263,17 +263,20 @@ impl<R: Runtime> Driver<R> {
 }
 
 impl<R> Drop for Driver<R> {
-    /// A bug in the broker stops the server, which must not go on from a state that nobody knows. What is known is logged.
+    /// Says what it was all about. A bug in the broker stops the server, which must not go on from a state that nobody
+    /// knows: then what is known is logged.
     fn drop(&mut self) {
-        if thread::panicking() {
-            let (state, conn) = (&self.state, self.turn);
+        let (state, conn) = (&self.state, self.turn);
+        if !thread::panicking() {
+            info!("served: {}", state.counters());
+        } else {
             error!(
                 now_ms = state.now().0,
                 connections = state.connections(),
                 peers = state.peers(),
                 turn = ?conn,
                 name = ?conn.and_then(|conn| state.name(conn)),
-                counters = ?state.counters(),
+                counters = %state.counters(),
                 "a bug stops the server"
             );
         }
