@@ -25,7 +25,7 @@ use crate::protocol::{Request, Session};
 use crate::{CloseReason, ConnId};
 
 /// The most bytes one read brings.
-pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 32 * 1024;
 
 /// How long a connection is kept for the client's end of the stream when all is written, in milliseconds. To close a
 /// socket that holds unread bytes resets the connection, and a reset can destroy what is still on its way to the client.
