@@ -84,10 +84,11 @@ fn g9_connections_from_one_address() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let unix = format!("--listen=unix:{}", path.display());
-    let server = Server::start(&[&unix, "--exempt=127.0.0.2", "--connections-per-address-max=2"]);
+    let mut server = Server::start(&[&unix, "--exempt=127.0.0.2", "--connections-per-address-max=2"]);
     let mut al = server.log_in("al");
     let mut bob = server.log_in("bob");
     assert_eq!(server.connect().rest(), [ADDRESS_FULL]);
+    assert!(server.wait_for_log("refused a connection").contains("reason=too many connections from your"));
     // Others do not count, and whoever is exempt counts nowhere.
     let mut others: Vec<Client> = [3, 3, 2, 2, 2, 2].map(|last| server.connect_from(loopback(last))).into();
     assert_eq!(server.connect_from(loopback(3)).rest(), [ADDRESS_FULL]);
@@ -140,12 +141,13 @@ fn g9_new_connections_from_one_address() {
 
 #[test]
 fn g9_logins_pending() {
-    let server = Server::start(&["--logins-pending-max=2", "--login-timeout=3600"]);
+    let mut server = Server::start(&["--logins-pending-max=2", "--login-timeout=3600"]);
     let mut bob = server.log_in("bob");
     let (_silent, mut late) = (server.connect(), server.connect());
     late.send("not a name");
     assert!(late.line().unwrap().starts_with("error bad-name"));
     assert_eq!(server.connect().rest(), [LOGINS]);
+    assert!(server.wait_for_log("refused a connection").contains("reason=too many logins pending"));
     bob.barrier();
     late.send("late");
     late.expect("welcome late");
@@ -196,7 +198,7 @@ fn g9_lines_per_second_delay_and_lose_nothing() {
 
 #[test]
 fn g9_idle_clients_are_closed_and_others_are_not() {
-    let server = Server::start(&["--idle-timeout=0.5"]);
+    let mut server = Server::start(&["--idle-timeout=0.5"]);
     let (mut idle, mut busy) = (server.log_in("idle"), server.log_in("busy"));
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -212,6 +214,7 @@ fn g9_idle_clients_are_closed_and_others_are_not() {
         }
     });
     assert_eq!(busy.rest(), ["bye idle"], "now it says nothing either");
+    assert!(server.wait_for_log("disconnected").contains("reason=idle"));
 }
 
 #[test]
@@ -268,7 +271,7 @@ fn keepalive_timer(here: u16, there: u16) -> (u64, u64) {
 fn g9_outboxes_in_all_and_memory_stay_within_their_bound() {
     const LAGGARDS: usize = 60;
     const TOTAL: u64 = 8 << 20;
-    let server = Server::start(&["--outbox-bytes-total-max=8388608"]);
+    let mut server = Server::start(&["--outbox-bytes-total-max=8388608"]);
     let before = server.process.resident_bytes();
     let mut laggards: Vec<Client> =
         (0..LAGGARDS).map(|number| server.log_in(&format!("laggard{number}"))).collect();
@@ -298,7 +301,35 @@ fn g9_outboxes_in_all_and_memory_stay_within_their_bound() {
     for laggard in &mut laggards {
         assert_eq!(laggard.rest().last().unwrap(), "bye too slow");
     }
+    assert!(server.wait_for_log("disconnected").contains("reason=too slow"));
     quiet.barrier();
+}
+
+#[test]
+fn g9_a_login_takes_so_long_and_no_longer() {
+    let mut server = Server::start(&["--login-timeout=2"]);
+    let mut al = server.log_in("al");
+    let mut silent = server.connect();
+    assert_eq!(silent.rest(), ["bye login timeout"]);
+    assert!(server.wait_for_log("disconnected").contains("reason=login timeout"));
+    al.barrier();
+}
+
+#[test]
+fn g9_lines_are_as_long_and_list_as_many_as_they_may() {
+    let server = Server::start(&["--line-bytes-max=64", "--recipients-max=2"]);
+    let (mut al, mut bob) = (server.log_in("al"), server.log_in("bob"));
+    let text = "x".repeat(64 - "bob: ".len());
+    al.send(&format!("bob: {text}"));
+    al.send(&format!("bob: {text}x"));
+    al.expect("error line-too-long: a line has at most 64 bytes");
+    al.send("al,bob: hi");
+    al.expect("from al: hi");
+    al.send("al,bob,bob: hi");
+    al.expect("error too-many-recipients: a line lists at most 2 recipients");
+    bob.expect(&format!("from al: {text}"));
+    bob.expect("from al: hi");
+    bob.barrier();
 }
 
 #[test]
