@@ -1,5 +1,5 @@
 //! The simulator: it drives the very code of `seriatim::server`, over a network and a clock of its own, through as many
-//! interleavings and faults as it is given time for, and judges it from the clients' bytes alone.
+//! interleavings and faults as it is given time for, and judges it by the clients' bytes, the network and the clock alone.
 //!
 //! # Layout, in reading order
 //! - [`scenario`]: what clients do and what goes wrong, as plain data;

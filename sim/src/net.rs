@@ -1,24 +1,20 @@
 //! The network: connections that hold few bytes, break, tear, stall and lie about being ready.
 
+mod link;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, Read as _};
-use std::pin::Pin;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
-use futures_io::AsyncWrite;
 use hashbrown::{HashMap, HashSet};
-use seriatim::server::runtime::{Listener, PeerAddr, Reader, Stream, Writer};
+use seriatim::server::runtime::{Listener, PeerAddr};
 
 use crate::scenario::Scenario;
 use crate::world::{World, lock};
-
-/// How long a clogged link passes nothing on, in milliseconds.
-const CLOGS_MS: [u64; 3] = [100, 2_000, 40_000];
-
-/// How long a slow write takes nothing, in milliseconds.
-const SLOW_MS: [u64; 3] = [10, 500, 5_000];
+pub use link::SimStream;
+use link::{Kept, Link, Side};
 
 /// The network of one run: the place where clients find the server.
 pub struct Net {
@@ -39,18 +35,7 @@ struct Made {
     found_closed_at: Option<u64>,
     /// When the last listener so far was gone, as a stamp.
     closed_at: Option<u64>,
-    /// When the server let go of each connection, by its number.
-    gone_ms: Arc<Mutex<HashMap<usize, u64>>>,
     kept: Arc<Mutex<Kept>>,
-}
-
-/// What is kept of each connection when it is gone, by its number.
-#[derive(Default)]
-struct Kept {
-    /// Those that did not take at once what the server wrote.
-    waited: HashSet<usize>,
-    /// How many lines the server has taken.
-    lines_taken: HashMap<usize, usize>,
 }
 
 #[derive(Default)]
@@ -91,21 +76,7 @@ impl Net {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let peer = PeerAddr::Tcp(self.scenario.address(number));
-        let link = Arc::new(Mutex::new(Link {
-            number,
-            gone_ms: made.gone_ms.clone(),
-            kept: made.kept.clone(),
-            taken: Taken::default(),
-            to_server: Pipe::default(),
-            to_client: Pipe::default(),
-            reset: false,
-            told: [false; 2],
-            pipe_bytes: self.scenario.pipe_bytes.max(1),
-            read_bytes_max: self.scenario.read_bytes_max.max(1),
-            write_ms_max: self.scenario.write_ms_max,
-            write_waits_since: None,
-            clogged_until: 0,
-        }));
+        let link = Arc::new(Mutex::new(Link::new(number, &self.scenario, &made.kept)));
         made.links.push(Arc::downgrade(&link));
         door.waiting.push_back((number, SimStream::new(&self.world, &link, Side::Server), peer));
         if let Some(listener) = door.listener.take() {
@@ -121,7 +92,7 @@ impl Net {
 
     /// When the server let go of each connection, in milliseconds, by the number of the connection.
     pub fn gone_ms(&self) -> HashMap<usize, u64> {
-        lock(&lock(&self.made).gone_ms).clone()
+        lock(&lock(&self.made).kept).gone_ms.clone()
     }
 
     /// When the last listener was gone, as a stamp.
@@ -186,7 +157,7 @@ impl Drop for SimListener {
             made.unserved.extend(waiting.iter().map(|(number, ..)| number));
         }
         for (_, stream, _) in waiting {
-            stream.0.link().reset(&stream.0.world);
+            stream.break_off();
         }
     }
 }
@@ -229,331 +200,5 @@ impl Door {
         self.failed = (now, if self.failed.0 == now { self.failed.1 + 1 } else { 1 });
         // Whoever tries again at once would do so for ever.
         assert!(self.failed.1 < 1_000, "the server tries to accept without a pause");
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Server = 0,
-    Client = 1,
-}
-
-/// One connection.
-struct Link {
-    number: usize,
-    gone_ms: Arc<Mutex<HashMap<usize, u64>>>,
-    kept: Arc<Mutex<Kept>>,
-    /// What the server has read of it.
-    taken: Taken,
-    to_server: Pipe,
-    to_client: Pipe,
-    reset: bool,
-    /// Who was told of the reset, the server and the client: an operating system says it once, and afterwards a read finds
-    /// the end of the stream.
-    told: [bool; 2],
-    pipe_bytes: usize,
-    /// How many bytes one read of the server brings.
-    read_bytes_max: usize,
-    /// How long a write of the server may wait before it gives the connection up, and since when it does.
-    write_ms_max: Option<u64>,
-    write_waits_since: Option<u64>,
-    /// Nothing passes before this moment, in either direction.
-    clogged_until: u64,
-}
-
-/// Whole lines that have been read, but for blank ones, which say nothing. The end of the stream ends a line, too.
-#[derive(Default)]
-struct Taken {
-    lines: usize,
-    /// There is more than blanks of the next one.
-    begun: bool,
-}
-
-impl Taken {
-    fn count(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.lines += usize::from(std::mem::take(&mut self.begun));
-            }
-            self.begun |= !byte.is_ascii_whitespace();
-        }
-        if bytes.is_empty() {
-            self.lines += usize::from(std::mem::take(&mut self.begun));
-        }
-    }
-}
-
-/// One direction of it.
-#[derive(Default)]
-struct Pipe {
-    bytes: VecDeque<u8>,
-    /// No more will be written.
-    ended: bool,
-    /// Nobody will read any more.
-    abandoned: bool,
-    /// What is in it cannot be read before this moment.
-    arrives_at: u64,
-    /// Nothing is taken before this moment.
-    blocked_until: u64,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-impl Pipe {
-    fn wake(&mut self) {
-        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
-    }
-}
-
-impl Link {
-    fn incoming(&mut self, side: Side) -> &mut Pipe {
-        if side == Side::Server { &mut self.to_server } else { &mut self.to_client }
-    }
-
-    fn outgoing(&mut self, side: Side) -> &mut Pipe {
-        if side == Side::Server { &mut self.to_client } else { &mut self.to_server }
-    }
-
-    fn lines_taken(&self) -> (usize, usize) {
-        (self.number, self.taken.lines)
-    }
-
-    /// A write of the server has to wait from now on, if it does not wait already.
-    fn wait(&mut self, now: u64) {
-        if self.write_waits_since.is_none() {
-            self.write_waits_since = Some(now);
-            lock(&self.kept).waited.insert(self.number);
-        }
-    }
-
-    /// Breaks the connection. What has arrived can still be read, unless it is lost.
-    fn reset(&mut self, world: &World) {
-        if self.reset {
-            return;
-        }
-        self.reset = true;
-        world.log().marks.hit("a connection was reset");
-        for pipe in [&mut self.to_server, &mut self.to_client] {
-            if !pipe.bytes.is_empty() && world.goes_wrong(world.faults.reset_loses) {
-                world.log().marks.hit("a reset destroyed bytes on their way");
-                pipe.bytes.clear();
-            }
-            pipe.wake();
-        }
-    }
-
-    /// One side is closed, as an operating system does it: with unread bytes, that resets the connection.
-    fn close(&mut self, side: Side, world: &World) {
-        let unread = !self.incoming(side).bytes.is_empty();
-        self.incoming(side).abandoned = true;
-        self.incoming(side).wake();
-        if unread {
-            self.reset(world);
-        }
-        self.outgoing(side).ended = true;
-        self.outgoing(side).wake();
-    }
-}
-
-/// One end of a connection; its two halves are clones.
-#[derive(Clone)]
-pub struct SimStream(Arc<End>);
-
-struct End {
-    world: Arc<World>,
-    link: Arc<Mutex<Link>>,
-    side: Side,
-}
-
-impl End {
-    fn link(&self) -> MutexGuard<'_, Link> {
-        lock(&self.link)
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        let mut link = self.link();
-        if self.side == Side::Server {
-            lock(&link.gone_ms).insert(link.number, self.world.now());
-            lock(&link.kept).lines_taken.extend([link.lines_taken()]);
-        }
-        link.close(self.side, &self.world);
-    }
-}
-
-impl SimStream {
-    fn new(world: &Arc<World>, link: &Arc<Mutex<Link>>, side: Side) -> SimStream {
-        SimStream(Arc::new(End { world: world.clone(), link: link.clone(), side }))
-    }
-
-    /// Breaks the connection.
-    pub fn break_off(&self) {
-        self.0.link().reset(&self.0.world);
-    }
-
-    /// A part of `length` bytes: all of them if nothing goes wrong.
-    fn part(&self, length: usize, torn: u32) -> usize {
-        if length < 2 || !self.0.world.goes_wrong(torn) {
-            return length;
-        }
-        let parts = [1, length / 2, length - 1];
-        let part = self.0.world.choices().pick(parts.len());
-        parts[part].max(1)
-    }
-
-    fn name(&self) -> &'static str {
-        if self.0.side == Side::Server { "server" } else { "client" }
-    }
-}
-
-impl Stream for SimStream {
-    type Reader = SimStream;
-    type Writer = SimStream;
-
-    fn split(self) -> (SimStream, SimStream) {
-        (self.clone(), self)
-    }
-}
-
-impl Reader for SimStream {
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut link = self.0.link();
-        let reset = link.reset;
-        let clogged_until = link.clogged_until;
-        let pipe = link.incoming(self.0.side);
-        if reset {
-            return Poll::Ready(Ok(()));
-        }
-        let arrives_at = pipe.arrives_at.max(clogged_until);
-        if arrives_at > self.0.world.now() {
-            self.0.world.wake_at(arrives_at, cx.waker());
-        } else if !pipe.bytes.is_empty() || pipe.ended {
-            return Poll::Ready(Ok(()));
-        }
-        pipe.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let world = &self.0.world;
-        let mut link = self.0.link();
-        let reset = link.reset;
-        let told = link.told[self.0.side as usize];
-        let clogged_until = link.clogged_until;
-        let most = if self.0.side == Side::Server { link.read_bytes_max } else { usize::MAX };
-        let pipe = link.incoming(self.0.side);
-        if pipe.bytes.is_empty() && reset {
-            // The client side of the simulation need not be fooled like that.
-            return if told && self.0.side == Side::Server {
-                Ok(0)
-            } else {
-                Err(io::ErrorKind::ConnectionReset.into())
-            };
-        }
-        if self.0.side == Side::Server && world.goes_wrong(world.faults.interrupt) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let late = pipe.arrives_at.max(clogged_until) > world.now() && !reset;
-        if late || (pipe.bytes.is_empty() && !pipe.ended) || world.goes_wrong(world.faults.spurious_wake) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let length = self.part(pipe.bytes.len().min(buffer.len()).min(most), world.faults.torn_read);
-        pipe.bytes.read_exact(&mut buffer[..length])?;
-        if let Some(writer) = pipe.writer.take() {
-            writer.wake();
-        }
-        if self.0.side == Side::Server {
-            link.taken.count(&buffer[..length]);
-        }
-        world.passed(self.name(), &buffer[..length]);
-        Ok(length)
-    }
-}
-
-impl AsyncWrite for SimStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let world = &self.0.world;
-        let mut link = self.0.link();
-        if !link.reset && (link.outgoing(self.0.side).abandoned || world.goes_wrong(world.faults.reset)) {
-            link.reset(world);
-        }
-        if link.reset {
-            link.told[self.0.side as usize] = true;
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let is_server = self.0.side == Side::Server;
-        if world.goes_wrong(world.faults.clog) {
-            link.clogged_until = world.now() + CLOGS_MS[world.choices().pick(CLOGS_MS.len())];
-            world.log().marks.hit("a link was clogged");
-        }
-        if is_server && world.goes_wrong(world.faults.interrupt) {
-            world.log().marks.hit("a write was interrupted");
-            return Poll::Ready(Err(io::ErrorKind::Interrupted.into()));
-        }
-        if is_server && world.goes_wrong(world.faults.slow_write) {
-            let until = world.now() + SLOW_MS[world.choices().pick(SLOW_MS.len())];
-            link.outgoing(self.0.side).blocked_until = until;
-            world.log().marks.hit("a write had to wait");
-        }
-        let (capacity, clogged_until) = (link.pipe_bytes, link.clogged_until);
-        let pipe = link.outgoing(self.0.side);
-        let blocked_until = pipe.blocked_until.max(clogged_until);
-        if blocked_until > world.now() {
-            world.wake_at(blocked_until, cx.waker());
-            pipe.writer = Some(cx.waker().clone());
-            if is_server {
-                link.wait(world.now());
-            }
-            return Poll::Pending;
-        }
-        let room = capacity - pipe.bytes.len().min(capacity);
-        if room == 0 {
-            pipe.writer = Some(cx.waker().clone());
-            if is_server {
-                link.wait(world.now());
-                world.log().marks.hit("the server had to wait for a client to read");
-            }
-            return Poll::Pending;
-        }
-        let length = self.part(bytes.len().min(room), world.faults.torn_write);
-        pipe.bytes.extend(&bytes[..length]);
-        if world.goes_wrong(world.faults.delay) {
-            let delay = [10, 100, 1000];
-            pipe.arrives_at = world.now() + delay[world.choices().pick(delay.len())];
-        }
-        if let Some(reader) = pipe.reader.take() {
-            reader.wake();
-        }
-        if is_server {
-            link.write_waits_since = None;
-        }
-        Poll::Ready(Ok(length))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut link = self.0.link();
-        if link.reset {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        }
-        link.outgoing(self.0.side).ended = true;
-        link.outgoing(self.0.side).wake();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Writer for SimStream {
-    fn reset(&mut self) {
-        let link = self.0.link();
-        let waited = link.write_waits_since.map(|since| self.0.world.now() - since);
-        if waited.is_some() && waited >= link.write_ms_max && link.write_ms_max.is_some() {
-            self.0.world.log().marks.hit("a connection that took nothing was reset");
-        }
-        drop(link);
-        self.break_off();
     }
 }
