@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -95,6 +96,9 @@ pub fn soak(
     }
     let peak_kib = server.memory_kib("VmHWM")?;
     server.end().map_err(|what| server.blame(&what))?;
+    if !rounds.is_empty() && rounds.iter().all(|round| round.too_slow == 0) {
+        return Err("no laggard was ever too slow: this was no load".to_owned());
+    }
     is_flat(&rounds)?;
     Ok(Soaked { rounds, peak_kib })
 }
@@ -139,6 +143,7 @@ pub struct Server {
     address: Address,
     log: Arc<Mutex<VecDeque<String>>>,
     panicked: Arc<AtomicBool>,
+    logging: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -153,6 +158,7 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--login-timeout", &login_s])
             .args(["--outbox-bytes-max", &OUTBOX_BYTES_MAX.to_string()])
             .stderr(Stdio::piped())
+            .process_group(0) // Ctrl-C is not for it
             .spawn()
             .map_err(|error| format!("cannot start {name}: {error}"))?;
         let mut lines = child
@@ -171,7 +177,7 @@ impl Server {
         };
         let (log, panicked) = (Arc::<Mutex<VecDeque<String>>>::default(), Arc::<AtomicBool>::default());
         let (kept, seen) = (log.clone(), panicked.clone());
-        thread::spawn(move || {
+        let logging = thread::spawn(move || {
             for line in lines {
                 seen.fetch_or(line.contains("a bug"), Ordering::SeqCst);
                 let mut kept = lock(&kept);
@@ -181,7 +187,7 @@ impl Server {
                 }
             }
         });
-        Ok(Server { child, address: Address::Tcp(address), log, panicked })
+        Ok(Server { child, address: Address::Tcp(address), log, panicked, logging: Some(logging) })
     }
 
     /// What was wrong, and the last lines of the log.
@@ -246,6 +252,7 @@ impl Server {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Ok(Some(status)) = self.child.try_wait() {
+                let _ = self.logging.take().map(JoinHandle::join); // up to the last line
                 return match (status.success(), self.panicked.load(Ordering::SeqCst)) {
                     (true, false) => Ok(()),
                     (true, true) => Err("the server logged a bug of its own".to_owned()),

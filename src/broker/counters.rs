@@ -11,7 +11,7 @@ pub struct Counters {
     pub connected: u64,
     /// Connections that were refused without a word, because too many others were just being refused.
     pub dropped: u64,
-    /// Connections that were given up while something still waited for them.
+    /// Connections that were given up at a deadline: they had not taken what waited for them, or not closed their side.
     pub aborted: u64,
     closed: [u64; CloseReason::ALL.len()],
 }

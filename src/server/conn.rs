@@ -230,27 +230,32 @@ impl<R: Runtime> Conn<'_, R> {
 
 /// Reads what the client said, or, without bytes, that it will say no more.
 fn hear(conn: ConnId, session: &mut Session, bytes: Option<&[u8]>, requests: &mut Vec<Request>) {
-    let _reading = Reading { conn, session: session.clone(), bytes };
+    // A long line that comes in many pieces is not to be copied with each.
+    let before = (session.memory_bytes() <= KEPT_BYTES_MAX).then(|| session.clone());
+    let _reading = Reading { conn, before, bytes };
     match bytes {
         Some(bytes) => session.feed(bytes, requests),
         None => session.finish(requests),
     }
 }
 
+/// The longest unfinished line that is kept for the log, in bytes.
+const KEPT_BYTES_MAX: usize = 4096;
+
 /// What is being read, to be logged if that panics: enough to see it happen again.
 struct Reading<'a> {
     conn: ConnId,
-    /// As it was before.
-    session: Session,
+    /// The session as it was before, if its unfinished line is short.
+    before: Option<Session>,
     bytes: Option<&'a [u8]>,
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let Reading { conn, session, bytes } = self;
+            let Reading { conn, before, bytes } = self;
             let (end, bytes) = (bytes.is_none(), bytes.unwrap_or_default().escape_ascii());
-            error!(%conn, ?session, %bytes, end, "a bug in reading this");
+            error!(%conn, ?before, %bytes, end, "a bug in reading this");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::common::process::{Client, Server};
-use crate::{PATIENT, heaviness, peak_within_bound, row};
+use crate::{Ends, PATIENT, heaviness, peak_within_bound, row};
 
 const TALKERS: usize = 100;
 const GUESTS: usize = 10;
@@ -95,8 +95,9 @@ fn g5_g6_g9_a_thousand_come_and_go_while_a_hundred_talk() {
         let visiting = (0..GUESTS)
             .map(|guest| scope.spawn(move || (0..visits).map(|n| visit(server, guest, n)).sum::<usize>()));
         let visiting: Vec<_> = visiting.collect();
+        let ends = Ends(over);
         let got: usize = visiting.into_iter().map(|thread| thread.join().unwrap()).sum();
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         let talked: Vec<Talked> = talking.into_iter().map(|thread| thread.join().unwrap()).collect();
         (talked, got)
     });

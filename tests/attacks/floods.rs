@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Instant;
 
-use crate::common::process::{Client, Server};
-use crate::{MIB, PATIENT, Quiet, heaviness, mib, peak_within_bound, row};
+use crate::common::process::{Client, HANG, Server};
+use crate::{Ends, MIB, PATIENT, Quiet, heaviness, mib, peak_within_bound, row};
 
 #[test]
 fn g9_a_line_that_never_ends() {
@@ -59,13 +60,17 @@ fn g9_a_flood_at_full_speed_starves_nobody() {
         let sending = scope.spawn(|| {
             let mut sent = 0;
             while !over.load(Ordering::Relaxed) {
-                writer.write_all(flood.as_bytes()).unwrap();
+                // Too slow for its own flood, if its reader does not run: then that was all.
+                if writer.write_all(flood.as_bytes()).is_err() {
+                    break;
+                }
                 sent += 4096;
             }
             sent
         });
+        let ends = Ends(&over);
         (0..rounds).for_each(|_| quiet.round());
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         let sent: usize = sending.join().unwrap();
         flooder.stream.shutdown(Shutdown::Both).unwrap();
         sent
@@ -113,13 +118,14 @@ fn g9_among_equal_floods_everybody_gets_a_share() {
                 }
             }
         });
+        let (_ends, start) = (Ends(&over), Instant::now());
         let mut buffer = vec![0; 64 << 10];
         while shares.iter().sum::<usize>() < all {
+            assert!(start.elapsed() < HANG * heaviness() as u32, "{shares:?} bytes and no more");
             for (mut recipient, share) in recipients.iter().zip(&mut shares) {
                 *share += now_or_never(recipient.read(&mut buffer));
             }
         }
-        over.store(true, Ordering::Relaxed);
     });
     let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
     // What is measured at one moment depends on who was served last; that nobody is left out does not.

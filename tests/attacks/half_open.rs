@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::common::process::{Client, Process, Server};
+use crate::common::process::{Client, HANG, Process, Server};
 use crate::{heaviness, row};
 
 /// Two network namespaces with a cable between them, for as long as this lives.
@@ -109,6 +109,7 @@ fn g9_the_dead_do_not_hold_their_names() {
         server.wait_for_log("disconnected");
         cut.elapsed()
     });
+    assert!(gone[1] < HANG, "{gone:?}");
     al.send("/who");
     al.expect("peers 1: al");
     row(

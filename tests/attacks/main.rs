@@ -18,6 +18,7 @@ mod laggards;
 mod lifecycle;
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::process::{Client, HANG, Process, Server};
@@ -56,8 +57,8 @@ fn mib(bytes: u64) -> String {
 
 /// Outboxes are to hold so much together, and nobody is reset for taking nothing or for leaving slowly: how long a test
 /// takes decides nothing.
-const PATIENT: [&str; 3] =
-    ["--outbox-bytes-total-max=8388608", "--write-timeout=off", "--flush-timeout=3600"];
+const PATIENT: [&str; 4] =
+    ["--outbox-bytes-total-max=8388608", "--write-timeout=off", "--keepalive=off", "--flush-timeout=3600"];
 
 /// The bound on memory that the README states, for a server started as [`PATIENT`].
 fn memory_bound(connections: u64) -> u64 {
@@ -77,6 +78,15 @@ fn until(what: &str, mut pace: impl FnMut(), mut is_true: impl FnMut() -> bool) 
     while !is_true() {
         assert!(start.elapsed() < HANG, "never {what}");
         pace();
+    }
+}
+
+/// Ends what threads go on with until this is set, also when a test fails in between.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::case::{Answer, Case, Delivery, Line, Login, Mail, Message, NameId, Session, Told};
 use super::{REFUSALS, Violation};
-use crate::history::{History, Item, Sent, What, token, untag};
+use crate::history::{History, Item, Sent, What, tag, token, untag};
 use crate::scenario::BadLine;
 
 /// Takes a session into the case.
@@ -203,7 +203,7 @@ impl<'a> Reader<'a, '_> {
             Some((reported, receipt)) => (Some(reported), receipt),
             None => (None, reported),
         };
-        if untag(receipt.strip_prefix('~')?) != Some((self.number, number)) {
+        if receipt.strip_prefix('~')? != tag(self.number, number) {
             return None;
         }
         let mut missing = Vec::new();
