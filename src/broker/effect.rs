@@ -8,7 +8,7 @@ use super::event::ConnId;
 use crate::protocol::{Farewell, Reply};
 
 /// The connections that an effect is for: each once.
-pub type Conns = SmallVec<[ConnId; 2]>;
+pub type Conns = SmallVec<[ConnId; 4]>;
 
 /// An order to the shell, to be carried out in the order given. Plain data.
 #[must_use]
