@@ -69,6 +69,9 @@ struct Seen {
     stalled_until: u64,
     /// This side has broken the connection.
     broken: bool,
+    /// Writing has failed: the connection broke, and an operating system may say so only once, and show the end of the stream
+    /// to whoever reads on.
+    write_failed: bool,
     /// Waits for something to be seen.
     player: Option<Waker>,
     /// Waits for something to read.
@@ -233,7 +236,7 @@ impl<P: Place> Player<P> {
             while !rest.is_empty() {
                 match poll_fn(|cx| Pin::new(&mut connection.writer).poll_write(cx, rest)).await {
                     Ok(length) => rest = &rest[length..],
-                    Err(_) => return,
+                    Err(_) => return lock(&connection.seen).write_failed = true,
                 }
             }
             self.place.preempt().await;
@@ -326,6 +329,7 @@ async fn read<P: Place>(
             break What::Broke;
         }
         match reader.try_read(&mut buffer) {
+            Ok(0) if lock(&seen).write_failed => break What::Broke,
             Ok(0) => break What::Closed(String::from_utf8_lossy(&partial).into_owned()),
             Ok(length) => {
                 for part in buffer[..length].split_inclusive(|&byte| byte == b'\n') {

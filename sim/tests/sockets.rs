@@ -1,7 +1,13 @@
 //! What the simulated clients do, done over real sockets: the judge must agree with the real network, too.
 
-use seriatim_sim::engine::sockets::run;
+use std::net::TcpListener;
+use std::thread;
+
+use seriatim::server::smol::Address;
+use seriatim_sim::engine::sockets::{run, visit};
+use seriatim_sim::history::What;
 use seriatim_sim::marks::Marks;
+use seriatim_sim::scenario::{Op, Scenario, Script};
 use seriatim_sim::swarm;
 use seriatim_sim::world::Record;
 
@@ -46,4 +52,22 @@ fn no_seed_breaks_a_guarantee_over_real_sockets() {
     ] {
         assert!(marks.met.contains_key(met), "never met: {met}: {marks:#?}");
     }
+}
+
+/// Bug: whoever writes to a broken connection is told that, and whoever reads from it then is shown the end of the stream. The
+/// judge took it for one that the server had ended in order.
+#[test]
+fn a_connection_that_breaks_under_a_write_is_broken() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap().to_string());
+    // To close a socket with an unread byte in it resets the connection.
+    let server = thread::spawn(move || listener.accept().unwrap().0.peek(&mut [0]).unwrap());
+    let log_in = Op::LogIn { name: "al".to_owned(), insist: false };
+    // It reads only when it has written a second time.
+    let ops = vec![Op::Connect, Op::Stall(300), log_in, Op::Sleep(100), Op::Who];
+    let scenario = Scenario { clients: vec![Script { ops }], ..Scenario::default() };
+    let (history, violation) = visit(&scenario, &address);
+    assert_eq!(server.join().unwrap(), 1);
+    assert_eq!(violation, None);
+    assert_eq!(history.sessions[0].items.last().unwrap().what, What::Broke);
 }
