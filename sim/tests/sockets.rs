@@ -19,7 +19,7 @@ fn seeds() -> u64 {
 #[test]
 fn no_seed_breaks_a_guarantee_over_real_sockets() {
     // Most of a run is waiting: four at once.
-    let runs = std::thread::scope(|scope| {
+    let runs = thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|thread| {
                 scope.spawn(move || {
