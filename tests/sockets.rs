@@ -362,15 +362,17 @@ fn unix_sockets_and_ipv6_serve_as_well() {
 #[test]
 fn the_log_may_go_to_a_terminal() {
     let command = format!("{} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_seriatim"));
-    // `script` runs it in a terminal of its own, and takes it along when it ends.
-    let script = Command::new("script").args(["-qec", &command, "/dev/null"]).stdout(Stdio::piped()).spawn();
-    let Ok(mut script) = script else {
+    // `script` runs it in a terminal of its own. It would not take it along if hanging up is ignored, as under `nohup`.
+    let mut script = Command::new("script");
+    let script = script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut script) = script.spawn() else {
         return eprintln!("SKIPPED: there is no `script` to provide a terminal");
     };
     let mut log = BufReader::new(script.stdout.take().unwrap());
     let first = log.by_ref().lines().next().unwrap().unwrap();
-    script.kill().unwrap();
-    script.wait().unwrap();
+    script.stdin.take().unwrap().write_all(b"\x03").unwrap(); // Ctrl-C
+    log.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(0));
     assert!(first.contains("listening on 127.0.0.1:") && first.contains("\x1b["), "{first}");
 }
 
