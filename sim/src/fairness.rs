@@ -76,10 +76,10 @@ impl Said {
 /// # Errors
 /// The first violation found.
 pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
-    let too_slow = What::Read("bye too slow".to_owned());
     let mut said = None;
     for (number, session) in history.sessions.iter().enumerate() {
-        let Some(place) = session.items.iter().position(|item| item.what == too_slow) else { continue };
+        let place = session.items.iter().position(|item| item.what.is_bye_too_slow());
+        let Some(place) = place else { continue };
         let said = said.get_or_insert_with(|| Said::of(history));
         let ms = session.items[place].ms;
         let what = if !said.fills(scenario, ms) {

@@ -57,6 +57,13 @@ pub enum What {
     Broke,
 }
 
+impl What {
+    /// The server says that this client is too slow.
+    pub(crate) fn is_bye_too_slow(&self) -> bool {
+        matches!(self, What::Read(line) if line == "bye too slow")
+    }
+}
+
 /// What a client wrote, as it means it. Every line of a session has a number of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sent {

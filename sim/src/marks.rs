@@ -1,10 +1,11 @@
 //! [`Marks`]: what a run has met. A simulator that never meets what it is for proves nothing, so a full run in which one
 //! of [`WANTED`] was never met has failed.
 
+use std::borrow::Cow;
+
 use hashbrown::{HashMap, HashSet};
 use seriatim::protocol::{Farewell, LineError, NameError, Refusal, Reply, Request};
 use seriatim::{ConnId, Effect, Event};
-use std::borrow::Cow;
 
 use crate::history::{History, Item, Sent, What};
 

@@ -109,7 +109,7 @@ fn count(seed: u64, history: &History) -> Round {
     Round {
         seed,
         lines: of(|what| matches!(what, What::Wrote(_) | What::Read(_))),
-        too_slow: of(|what| matches!(what, What::Read(line) if line == "bye too slow")),
+        too_slow: of(What::is_bye_too_slow),
         broke: of(|what| matches!(what, What::Broke)),
         memory_kib: 0,
     }

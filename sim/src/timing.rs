@@ -86,14 +86,11 @@ pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'s
     };
     let full = scenario.outbox_bytes_max >= 4 * SAID_BYTES_MAX
         && history.sessions.iter().any(|session| {
-            session.items.iter().any(is_bye_too_slow) && bytes(session) < scenario.outbox_bytes_max / 2
+            session.items.iter().any(|item| item.what.is_bye_too_slow())
+                && bytes(session) < scenario.outbox_bytes_max / 2
         });
     let paced = paced.then_some("lines were taken at their pace");
     paced.into_iter().chain(full.then_some("all outboxes together were full"))
-}
-
-fn is_bye_too_slow(item: &Item) -> bool {
-    matches!(&item.what, What::Read(line) if line == "bye too slow")
 }
 
 /// When each line was written that surely was heard, and when its answer was read. (A list of peers and its parts do not count:
