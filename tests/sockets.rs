@@ -361,9 +361,11 @@ fn unix_sockets_and_ipv6_serve_as_well() {
 /// Bug: with a terminal for its standard error, `serve` once panicked before it listened.
 #[test]
 fn the_log_may_go_to_a_terminal() {
-    let command = format!("{} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_seriatim"));
+    // Without `exec` some shells stay in between and die of the Ctrl-C.
+    let command = format!("exec {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_seriatim"));
     // `script` runs it in a terminal of its own. It would not take it along if hanging up is ignored, as under `nohup`.
     let mut script = Command::new("script");
+    script.env("SHELL", "/bin/sh");
     let script = script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let Ok(mut script) = script.spawn() else {
         return eprintln!("SKIPPED: there is no `script` to provide a terminal");
