@@ -1,6 +1,7 @@
 //! [`State`]: all that the broker remembers.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hasher};
@@ -10,6 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use super::admission::{Admission, Standing};
 use super::counters::Counters;
+use super::effect::Conns;
 use super::event::{ConnId, Millis};
 use crate::Limits;
 use crate::protocol::Name;
@@ -41,6 +43,8 @@ pub struct State {
     pub(super) conns: HashMap<ConnId, Conn, foldhash::fast::FixedState>,
     /// Who holds which name.
     names: HashMap<Name, ConnId, TextHash>,
+    /// How many names have been given back.
+    names_freed: Shortcut<u64>,
     pub(super) admission: Admission,
     /// When each greeting connection must have logged in.
     pub(super) logins: Deadlines,
@@ -65,11 +69,39 @@ pub(super) struct Conn {
     pub(super) heard_at: Millis,
     /// Its place among the `idles`, if it has one.
     idle_at: Millis,
+    route: Shortcut<Option<Box<Route>>>,
 }
+
+/// To whom a peer has last sent something: most say the next thing to the same.
+#[derive(Clone, Debug)]
+struct Route {
+    /// The list of recipients as it was written.
+    list: Box<[u8]>,
+    /// Who that was, and how many names had been given back by then: since none was, they still hold their names.
+    to: Conns,
+    names_freed: u64,
+}
+
+/// The longest list of recipients that is remembered, in bytes.
+const ROUTE_BYTES_MAX: usize = 1024;
+
+/// What is only there to save work: with it and without it, the effects are the same. So states that differ in nothing else
+/// are equal.
+#[derive(Clone, Debug)]
+struct Shortcut<T>(T);
+
+impl<T> PartialEq for Shortcut<T> {
+    fn eq(&self, _: &Shortcut<T>) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Shortcut<T> {}
 
 impl Conn {
     pub(super) fn new(phase: Phase, input_open: bool, standing: Standing) -> Conn {
-        Conn { phase, input_open, standing, heard_at: Millis(0), idle_at: Millis(0) }
+        let (heard_at, idle_at) = (Millis(0), Millis(0));
+        Conn { phase, input_open, standing, heard_at, idle_at, route: Shortcut(None) }
     }
 }
 
@@ -113,6 +145,7 @@ impl State {
             now: Millis(0),
             conns: HashMap::default(),
             names: HashMap::with_hasher(TextHash(seed)),
+            names_freed: Shortcut(0),
             admission: Admission::new(SecretHash(seed)),
             logins: Deadlines::default(),
             idles: BTreeSet::new(),
@@ -176,6 +209,22 @@ impl State {
         self.names.get(key).copied()
     }
 
+    /// The recipients of the last message of `conn`, if this is the same list and they surely still hold their names.
+    pub(super) fn route(&self, conn: ConnId, list: &[u8]) -> Option<Conns> {
+        let route = self.conns.get(&conn)?.route.0.as_deref()?;
+        (route.names_freed == self.names_freed.0 && *route.list == *list).then(|| route.to.clone())
+    }
+
+    /// Remembers them.
+    pub(super) fn remember_route(&mut self, conn: ConnId, list: &[u8], to: &Conns) {
+        if list.len() <= ROUTE_BYTES_MAX
+            && let Some(state) = self.conns.get_mut(&conn)
+        {
+            let route = Route { list: list.into(), to: to.clone(), names_freed: self.names_freed.0 };
+            state.route = Shortcut(Some(Box::new(route)));
+        }
+    }
+
     /// An empty set of texts from outside.
     pub(super) fn text_set<'a>(&self) -> HashSet<Cow<'a, str>, impl BuildHasher + use<'a>> {
         HashSet::with_hasher(self.names.hasher().clone())
@@ -208,6 +257,8 @@ impl State {
             Phase::Active(name) => {
                 self.idles.remove(&(state.idle_at, conn));
                 let holder = self.names.remove(&name);
+                self.names_freed.0 += 1;
+                state.route = Shortcut(None);
                 assert_eq!(
                     holder,
                     Some(conn),

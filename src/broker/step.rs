@@ -164,7 +164,21 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
 }
 
 /// To everybody it names who is here, once; and word to the sender of those who are not (guarantee G5).
-fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &mut Vec<Effect>) {
+fn deliver(state: &mut State, conn: ConnId, from: Name, message: Message, effects: &mut Vec<Effect>) {
+    let (to, missing) = match state.route(conn, message.list()) {
+        Some(to) => (to, Vec::new()),
+        None => look_up(state, conn, &message),
+    };
+    if !to.is_empty() {
+        effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
+    }
+    if !missing.is_empty() {
+        effects.push(reply(conn, Reply::Error(Refusal::NoSuchPeer(missing))));
+    }
+}
+
+/// Who holds the names that a message is for, each once, and those of the names that nobody holds.
+fn look_up(state: &mut State, conn: ConnId, message: &Message) -> (Conns, Vec<Text>) {
     let mut to = Conns::new();
     let mut missing: SmallVec<[(Cow<'_, str>, &str); 1]> = SmallVec::new();
     for written in message.recipients() {
@@ -181,12 +195,10 @@ fn deliver(state: &State, conn: ConnId, from: Name, message: Message, effects: &
         missing.retain(|(key, _)| seen.insert(mem::take(key)));
     }
     let missing: Vec<Text> = missing.into_iter().map(|(_, written)| message.share(written)).collect();
-    if !to.is_empty() {
-        effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
+    if missing.is_empty() {
+        state.remember_route(conn, message.list(), &to);
     }
-    if !missing.is_empty() {
-        effects.push(reply(conn, Reply::Error(Refusal::NoSuchPeer(missing))));
-    }
+    (to, missing)
 }
 
 fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {

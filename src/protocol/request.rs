@@ -86,10 +86,14 @@ pub struct Message {
 impl Message {
     fn parse(line: Text, colon: usize, recipients_max: usize) -> Result<Message, LineError> {
         let message = Message { line, colon };
-        match message.recipients().take(recipients_max.saturating_add(1)).count() {
-            0 => return Err(LineError::NoRecipient),
-            n if n > recipients_max => return Err(LineError::TooManyRecipients { max: recipients_max }),
-            _ => {}
+        if !message.surely_has_recipients(recipients_max) {
+            match message.recipients().take(recipients_max.saturating_add(1)).count() {
+                0 => return Err(LineError::NoRecipient),
+                n if n > recipients_max => {
+                    return Err(LineError::TooManyRecipients { max: recipients_max });
+                }
+                _ => {}
+            }
         }
         // The line is trimmed, so a text that is all white space is no longer there.
         if message.line.as_bytes().len() == colon + 1 {
@@ -98,10 +102,21 @@ impl Message {
         Ok(message)
     }
 
+    /// Whether there is at least one recipient and at most `recipients_max`, as a quick look can tell: no is no answer.
+    fn surely_has_recipients(&self, recipients_max: usize) -> bool {
+        let list = self.list();
+        list.first().is_some_and(|&byte| byte.is_ascii_graphic() && byte != b',')
+            && memchr::memchr_iter(b',', list).count() < recipients_max
+    }
+
+    /// The recipients as written, all of them in one piece. Messages with equal lists have the same recipients.
+    pub(crate) fn list(&self) -> &[u8] {
+        self.line.as_bytes().get(..self.colon).unwrap_or_default()
+    }
+
     /// The recipients as written: trimmed, at least one, none empty, repeats still there.
     pub fn recipients(&self) -> impl Iterator<Item = &str> {
-        let list = self.line.as_bytes().get(..self.colon).unwrap_or_default();
-        let mut rest = core::str::from_utf8(list).ok();
+        let mut rest = core::str::from_utf8(self.list()).ok();
         // As `split(',')`, in half the time: names are short.
         let names = core::iter::from_fn(move || {
             let list = rest?;
@@ -157,10 +172,10 @@ impl<'de> serde::Deserialize<'de> for Message {
 
 /// Reads one line, without its ending. A blank line asks for nothing.
 pub fn parse(line: Bytes, recipients_max: usize) -> Option<Request> {
-    match Text::parse(line.clone()) {
+    match Text::parse_or(line) {
         Ok(text) => parse_text(text, recipients_max),
-        Err(TextError::NotUtf8) => Some(Request::Malformed(LineError::NotUtf8)),
-        Err(TextError::Control) => {
+        Err((TextError::NotUtf8, _)) => Some(Request::Malformed(LineError::NotUtf8)),
+        Err((TextError::Control, line)) => {
             let blank = core::str::from_utf8(&line).is_ok_and(|line| line.trim().is_empty());
             (!blank).then_some(Request::Malformed(LineError::BadText))
         }
@@ -212,6 +227,9 @@ fn trimmed(text: Text) -> Text {
 
 /// As [`str::trim`], but quick where nothing but ASCII is to be dropped.
 fn trim(text: &str) -> &str {
+    if has_plain_ends(text.as_bytes()) {
+        return text;
+    }
     let text = text.trim_ascii();
     if has_plain_ends(text.as_bytes()) { text } else { text.trim() }
 }

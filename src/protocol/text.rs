@@ -29,14 +29,15 @@ impl Text {
     /// # Errors
     /// [`TextError`] names the first rule that the bytes break; that they are UTF-8 is looked at first.
     pub fn parse(bytes: Bytes) -> Result<Text, TextError> {
-        if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Ok(Text(bytes)); // almost every line, and a loop that compiles to vector instructions
+        check(&bytes).map(|()| Text(bytes))
+    }
+
+    /// As [`parse`](Text::parse), and hands back what is none.
+    pub(crate) fn parse_or(bytes: Bytes) -> Result<Text, (TextError, Bytes)> {
+        match check(&bytes) {
+            Ok(()) => Ok(Text(bytes)),
+            Err(error) => Err((error, bytes)),
         }
-        let text = str::from_utf8(&bytes).map_err(|_| TextError::NotUtf8)?;
-        if text.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(TextError::Control);
-        }
-        Ok(Text(bytes))
     }
 
     /// The text as a string. Costs a pass over the bytes; use [`as_bytes`](Text::as_bytes) where bytes will do.
@@ -65,6 +66,28 @@ impl Text {
         self.0.truncate(end);
         self
     }
+}
+
+fn check(bytes: &[u8]) -> Result<(), TextError> {
+    if is_plain(bytes) {
+        return Ok(()); // almost every line
+    }
+    let text = str::from_utf8(bytes).map_err(|_| TextError::NotUtf8)?;
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(TextError::Control);
+    }
+    Ok(())
+}
+
+/// Whether all of it is ASCII that shows, or spaces.
+fn is_plain(bytes: &[u8]) -> bool {
+    /// A look at so many bytes at once is one that the compiler makes a few vector instructions of.
+    const AT_ONCE: usize = 16;
+    let all = |bytes: &[u8]| bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+    let (whole, rest) = bytes.as_chunks::<AT_ONCE>();
+    whole.iter().all(|bytes| all(bytes))
+        // Some of the last bytes are looked at twice, which costs less than to look at the others one by one.
+        && bytes.last_chunk::<AT_ONCE>().map_or_else(|| all(rest), |bytes| all(bytes))
 }
 
 impl TryFrom<&str> for Text {
@@ -123,6 +146,21 @@ mod tests {
             let c = char::from_u32(code).unwrap();
             let verdict = Text::try_from(alloc::format!("a{c}b"));
             assert_eq!(verdict.is_ok(), c == '\t', "U+{code:04X}");
+        }
+    }
+
+    #[test]
+    fn g8_a_control_character_is_seen_wherever_it_is() {
+        for length in 0..70 {
+            let text = alloc::vec![b'a'; length];
+            assert!(Text::parse(Bytes::from(text.clone())).is_ok());
+            for at in 0..length {
+                for (byte, error) in [(b'\x1b', TextError::Control), (b'\xff', TextError::NotUtf8)] {
+                    let mut text = text.clone();
+                    text[at] = byte;
+                    assert_eq!(Text::parse(Bytes::from(text)), Err(error), "{at} of {length}");
+                }
+            }
         }
     }
 

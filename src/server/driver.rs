@@ -21,6 +21,10 @@ use crate::{ConnId, Effect, Event, Millis, State, step_into};
 /// How much one client's lines may cost before it is the next client's turn: rendered bytes, and [`LINE_COST`] a line.
 const TURN_COST: usize = 64 * 1024;
 
+/// How much is done, in the same measure, before the connections write what has come together for them: the less often they
+/// do, the more they find.
+const YIELD_COST: usize = 512 * 1024;
+
 /// What a line costs at least, as if it were so many bytes.
 const LINE_COST: usize = 128;
 
@@ -104,7 +108,7 @@ impl<R: Runtime> Driver<R> {
             if let Some(conn) = self.turns.pop_front() {
                 self.give_turn(conn);
             }
-            if self.pressed || self.cost >= TURN_COST {
+            if self.pressed || self.cost >= YIELD_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
                 (self.pressed, self.cost) = (false, 0);
                 yield_now().await;
