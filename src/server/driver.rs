@@ -57,6 +57,9 @@ struct Client {
     inbox: VecDeque<Brought>,
 }
 
+#[cfg(test)]
+pub(super) const CLIENT_BYTES: usize = size_of::<Client>();
+
 /// Something that one connection brought.
 enum Brought {
     Requests(vec::IntoIter<Request>, Option<Permit>),

@@ -1,4 +1,5 @@
-//! What a bug costs: bugs are planted in the world that the server lives in, on real sockets.
+//! What a bug costs: bugs are planted in the world that the server lives in, on real sockets. And what an idle connection
+//! costs.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -10,10 +11,12 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
+use super::outbox::{Outbox, Room};
+use super::refusals::RefusalLog;
 use super::runtime::{Listener, PeerAddr, Reader, Runtime, Stream};
 use super::smol::{Address, Half, Smol, SmolListener, SmolStream};
-use super::{Config, serve};
-use crate::{Event, Millis};
+use super::{Config, World, conn, driver, ingress, serve};
+use crate::{ConnId, Event, Millis};
 
 /// The world as it is, but for the bugs in it.
 #[derive(Clone)]
@@ -191,4 +194,27 @@ fn a_bug_in_shutting_down_stops_the_server() {
     let _quiet = server.log_in("quiet");
     server.stop.try_send(true).unwrap();
     assert!(!server.ends_in_order());
+}
+
+/// The README allows a connection 4 KiB beside its buffers, and this is the part of it that the server's own types decide.
+/// A task of about 2,000 bytes the executor would even put into a box of its own.
+#[test]
+fn g9_an_idle_connection_is_small() {
+    let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+    let _client = TcpStream::connect(listener.address().to_string()).unwrap();
+    let runtime = Smol::new();
+    let (stream, peer) = runtime.block_on(listener.accept()).unwrap();
+    let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
+    let outbox = Arc::new(Outbox::new(room.clone()));
+    let (refusals, config) = (RefusalLog::default(), Config::default());
+    let world = Arc::new(World { runtime, ingress, room, refusals, config });
+    let task = conn::run(world, ConnId(0), peer, stream, outbox);
+    for (what, bytes, bytes_max) in [
+        ("a connection's task", size_of_val(&task), 1920),
+        ("an outbox", size_of::<Outbox>(), 80),
+        ("a client of the driver", driver::CLIENT_BYTES, 48),
+    ] {
+        println!("{what}: {bytes} bytes");
+        assert!(bytes <= bytes_max, "{what} takes {bytes} bytes, and {bytes_max} at most");
+    }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::dialect::{Dialect, Forwarded, Irc, Line, Mqtt, Nats};
+use crate::compare::dialect::{Dialect, Forwarded, Irc, Line, Mqtt, Nats};
 
 /// How long a broker may take until it listens.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -79,16 +79,22 @@ pub(crate) fn others() -> (Vec<Broker>, Vec<&'static str>) {
     };
     let file = &["-c", "@DIR@/conf"];
     let inspircd = &["--config", "@DIR@/conf", "--nofork", "--runasroot"];
-    add("nats-server", &Nats, file, include_str!("../peers/nats.conf"), true);
-    add("inspircd", &Irc { line_bytes_max: 2048 }, inspircd, include_str!("../peers/inspircd.conf"), false);
+    add("nats-server", &Nats, file, include_str!("../../peers/nats.conf"), true);
+    add(
+        "inspircd",
+        &Irc { line_bytes_max: 2048 },
+        inspircd,
+        include_str!("../../peers/inspircd.conf"),
+        false,
+    );
     add(
         "ngircd",
         &Irc { line_bytes_max: 512 },
         &["-n", "-f", "@DIR@/conf"],
-        include_str!("../peers/ngircd.conf"),
+        include_str!("../../peers/ngircd.conf"),
         true,
     );
-    add("mosquitto", &Mqtt, file, include_str!("../peers/mosquitto.conf"), true);
+    add("mosquitto", &Mqtt, file, include_str!("../../peers/mosquitto.conf"), true);
     (found, missing)
 }
 

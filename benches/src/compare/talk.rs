@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 
-use crate::client::Client;
-use crate::delivery::Receiver;
-use crate::record::Record;
+use crate::compare::client::Client;
+use crate::compare::delivery::Receiver;
+use crate::compare::record::Record;
 
 /// The most bytes that one read brings.
 const READ_BYTES_MAX: usize = 256 * 1024;

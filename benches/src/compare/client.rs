@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::dialect::{Dialect, Step};
+use crate::compare::dialect::{Dialect, Step};
 
 /// How long a broker may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);

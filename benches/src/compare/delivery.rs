@@ -1,7 +1,7 @@
 //! [`Receiver`]: checks what arrives at one client, byte by byte: nothing may be missing, double, out of order or changed.
 
-use crate::dialect::{Dialect, To};
-use crate::record::{Record, sender_of, text};
+use crate::compare::dialect::{Dialect, To};
+use crate::compare::record::{Record, sender_of, text};
 
 /// The most that is taken for the beginning of a first message, in bytes.
 const UNKNOWN_BYTES_MAX: usize = 4096;
@@ -146,7 +146,7 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{Irc, Line, Mqtt, Nats};
+    use crate::compare::dialect::{Irc, Line, Mqtt, Nats};
 
     const IRC: Irc = Irc { line_bytes_max: 512 };
 

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Running};
-use crate::client::{self, Client};
-use crate::delivery::{Address, Receiver};
-use crate::dialect::{Dialect, To};
-use crate::figure::{Figure, Measured};
-use crate::process;
-use crate::record::{Record, text};
-use crate::talk::{Talk, Then};
+use crate::compare::broker::{Broker, Running};
+use crate::compare::client::{self, Client};
+use crate::compare::delivery::{Address, Receiver};
+use crate::compare::dialect::{Dialect, To};
+use crate::compare::figure::{Figure, Measured};
+use crate::compare::process;
+use crate::compare::record::{Record, text};
+use crate::compare::talk::{Talk, Then};
 
 /// How many connections are measured idle.
 const IDLE_CONNECTIONS: u64 = 10_000;

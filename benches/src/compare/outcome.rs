@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::broker::Broker;
-use crate::figure::{Figure, Measured, median};
-use crate::workload::Workload;
+use crate::compare::broker::Broker;
+use crate::compare::figure::{Figure, Measured, median};
+use crate::compare::workload::Workload;
 
 /// What came out of one workload, by broker; nothing where the broker cannot do it.
 pub(crate) struct Outcome {
