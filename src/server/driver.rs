@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::{thread, vec};
 
 use async_channel::Receiver;
@@ -13,8 +12,8 @@ use hashbrown::HashMap;
 use tracing::{debug, error, info};
 
 use super::ingress::{Input, Permit};
-use super::outbox::{Outbox, Push};
 use super::runtime::Runtime;
+use super::staged::{Push, Staged};
 use crate::protocol::{Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
@@ -45,6 +44,9 @@ pub(super) struct Driver<R> {
     pressed: bool,
     /// What has been done since the turn began, as bytes.
     cost: usize,
+    /// For whom lines are staged, and how many bytes in all.
+    staged: Vec<ConnId>,
+    staged_bytes: usize,
     /// Kept to be filled again: the effects of one event, and one rendered reply.
     effects: Vec<Effect>,
     lines: Vec<u8>,
@@ -52,7 +54,7 @@ pub(super) struct Driver<R> {
 
 /// What the driver keeps for one connection.
 struct Client {
-    outbox: Arc<Outbox>,
+    staged: Staged,
     /// What it brought and is not processed yet, in order.
     inbox: VecDeque<Brought>,
 }
@@ -87,6 +89,8 @@ impl<R: Runtime> Driver<R> {
             stopped: false,
             pressed: false,
             cost: 0,
+            staged: Vec::new(),
+            staged_bytes: 0,
             effects: Vec::new(),
             lines: Vec::new(),
         }
@@ -96,6 +100,7 @@ impl<R: Runtime> Driver<R> {
     pub(super) async fn run(mut self) {
         while !self.stopped {
             if self.turns.is_empty() {
+                self.hand_over();
                 self.runtime.preempt().await;
                 match self.next().await {
                     Some(input) => self.take(input),
@@ -114,6 +119,7 @@ impl<R: Runtime> Driver<R> {
             if self.pressed || self.cost >= YIELD_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
                 (self.pressed, self.cost) = (false, 0);
+                self.hand_over();
                 yield_now().await;
             }
         }
@@ -154,7 +160,7 @@ impl<R: Runtime> Driver<R> {
         self.tell_time();
         match input {
             Input::Connected(conn, origin, outbox, _permit) => {
-                self.clients.insert(conn, Client { outbox, inbox: VecDeque::new() });
+                self.clients.insert(conn, Client { staged: Staged::new(outbox), inbox: VecDeque::new() });
                 self.tell(Event::Connected(conn, origin));
             }
             Input::Requests(conn, requests, permit) => {
@@ -181,36 +187,54 @@ impl<R: Runtime> Driver<R> {
     /// Processes what a client brought, all of it or as much as one turn allows.
     fn give_turn(&mut self, conn: ConnId) {
         self.turn = Some(conn);
-        let before = self.cost;
-        while let Some(client) = self.clients.get_mut(&conn) {
-            let Some(brought) = client.inbox.front_mut() else { break };
-            let event = match brought {
-                Brought::Requests(requests, _permit) => {
-                    requests.next().map(|request| Event::Requested(conn, request))
-                }
-                Brought::InputEnded => Some(Event::InputEnded(conn)),
-                Brought::Disconnected => Some(Event::Disconnected(conn)),
-            };
-            if !matches!(brought, Brought::Requests(requests, _) if !requests.as_slice().is_empty()) {
-                client.inbox.pop_front();
-            }
-            match event {
-                Some(event @ Event::Disconnected(_)) => {
-                    self.tell(event);
-                    self.clients.remove(&conn);
-                }
-                Some(event) => self.tell(event),
-                None => {}
+        let end = self.cost + TURN_COST;
+        while let Some(client) = self.clients.get_mut(&conn)
+            && let Some(brought) = client.inbox.pop_front()
+        {
+            match brought {
+                Brought::Requests(requests, permit) => self.process(conn, requests, permit, end),
+                Brought::InputEnded => self.tell(Event::InputEnded(conn)),
+                Brought::Disconnected => self.forget(conn),
             }
             self.cost += LINE_COST;
-            if self.pressed || self.cost - before >= TURN_COST {
+            if self.pressed || self.cost >= end {
                 break;
             }
         }
         match self.clients.get(&conn) {
-            Some(client) if client.inbox.is_empty() => client.outbox.go_on_reading(),
+            Some(client) if client.inbox.is_empty() => client.staged.outbox().go_on_reading(),
             Some(_) => self.turns.push_back(conn),
             None => {}
+        }
+    }
+
+    /// Processes lines until the turn ends; what is left waits for the next.
+    fn process(
+        &mut self,
+        conn: ConnId,
+        mut requests: vec::IntoIter<Request>,
+        permit: Option<Permit>,
+        end: usize,
+    ) {
+        for request in requests.by_ref() {
+            self.tell(Event::Requested(conn, request));
+            self.cost += LINE_COST;
+            if self.pressed || self.cost >= end {
+                break;
+            }
+        }
+        if !requests.as_slice().is_empty()
+            && let Some(client) = self.clients.get_mut(&conn)
+        {
+            client.inbox.push_front(Brought::Requests(requests, permit));
+        }
+    }
+
+    /// The connection is gone, and with it what waits for its client.
+    fn forget(&mut self, conn: ConnId) {
+        self.tell(Event::Disconnected(conn));
+        if let Some(mut client) = self.clients.remove(&conn) {
+            client.staged.hand_over(&mut self.staged_bytes);
         }
     }
 
@@ -235,36 +259,57 @@ impl<R: Runtime> Driver<R> {
             Effect::Send { to, reply } => {
                 self.lines.clear();
                 reply.render(self.state.limits().line_bytes_max, &mut self.lines);
+                let is_farewell = matches!(reply, Reply::Bye(_));
                 for conn in to {
-                    let Some(Client { outbox, .. }) = self.clients.get(&conn) else { continue };
-                    self.cost += self.lines.len();
-                    if matches!(reply, Reply::Bye(_)) {
-                        outbox.push_farewell(&self.lines);
-                        continue;
-                    }
-                    match outbox.push(&self.lines) {
-                        Push::Accepted | Push::Sealed => {}
-                        Push::Pressing => self.pressed = true,
-                        Push::Overflowed => self.found.push_back(Event::OutboxOverflowed(conn)),
-                    }
+                    self.send(conn, is_farewell);
                 }
             }
-            Effect::StopReading(conn) => self.order(conn, Outbox::stop_reading),
+            Effect::StopReading(conn) => {
+                if let Some(client) = self.clients.get(&conn) {
+                    client.staged.outbox().stop_reading();
+                }
+            }
             Effect::Close { conn, reason } => {
                 debug!(%conn, %reason, "closing");
-                self.order(conn, |outbox| outbox.close(reason));
+                if let Some(client) = self.clients.get_mut(&conn) {
+                    client.staged.close(reason, &mut self.staged_bytes);
+                }
             }
             Effect::Abort(conn) => {
                 debug!(%conn, "giving up what still waits for it");
-                self.order(conn, Outbox::abort);
+                if let Some(client) = self.clients.get_mut(&conn) {
+                    client.staged.abort(&mut self.staged_bytes);
+                }
             }
             Effect::Stop => self.stopped = true,
         }
     }
 
-    fn order(&self, conn: ConnId, order: impl FnOnce(&Outbox)) {
-        if let Some(client) = self.clients.get(&conn) {
-            order(&client.outbox);
+    /// Stages the rendered lines for one client.
+    fn send(&mut self, conn: ConnId, is_farewell: bool) {
+        let Some(Client { staged, .. }) = self.clients.get_mut(&conn) else { return };
+        self.cost += self.lines.len();
+        if is_farewell {
+            return staged.push_farewell(&self.lines, &mut self.staged_bytes);
+        }
+        let was_empty = staged.is_empty();
+        let pushed = staged.push(&self.lines, &mut self.staged_bytes);
+        if was_empty && !staged.is_empty() {
+            self.staged.push(conn);
+        }
+        match pushed {
+            Push::Accepted | Push::Sealed => {}
+            Push::Pressing => self.pressed = true,
+            Push::Overflowed => self.found.push_back(Event::OutboxOverflowed(conn)),
+        }
+    }
+
+    /// Hands over what is staged, for the connections to write.
+    fn hand_over(&mut self) {
+        for conn in self.staged.drain(..) {
+            if let Some(client) = self.clients.get_mut(&conn) {
+                client.staged.hand_over(&mut self.staged_bytes);
+            }
         }
     }
 }

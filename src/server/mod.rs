@@ -5,6 +5,7 @@
 //! - [`mod@smol`]: the world in production;
 //! - `ingress`: the one queue, bounded, into the driver;
 //! - [`outbox`]: the bounded queue to one client, and the driver's orders about it;
+//! - [`staged`]: the driver's end of an outbox;
 //! - `driver`: takes from the queue, steps, carries out the effects. The only caller of `step`;
 //! - `pace`: how fast one client's lines are taken;
 //! - `conn`: one task per connection;
@@ -25,6 +26,7 @@ mod refusals;
 pub mod runtime;
 mod shutdown;
 pub mod smol;
+pub mod staged;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,7 @@
 //! [`Outbox`]: the bounded queue to one client, and the driver's orders about its connection.
 //!
-//! The driver puts lines in and never waits; the connection's task takes all there is and writes it in one call. An
-//! outbox that is full is sealed: nothing is put behind the gap, so that a client sees a gap-free prefix of its mailbox
-//! (guarantee G6).
+//! The driver puts lines in, as [`staged`](super::staged) has them, and never waits; the connection's task takes all there is
+//! and writes it in one call.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,12 +23,19 @@ pub struct Room {
     /// What each may hold even then.
     pub bytes_floor: usize,
     used: AtomicUsize,
+    /// Empty buffers, to be filled again.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
+
+/// How many empty buffers are kept, and how large each may be, in bytes.
+const SPARES_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 impl Room {
     /// Room in which nothing is used.
     pub fn new(bytes_max: usize, bytes_total_max: usize, bytes_floor: usize) -> Arc<Room> {
-        Arc::new(Room { bytes_max, bytes_total_max, bytes_floor, used: AtomicUsize::new(0) })
+        let (used, spare) = (AtomicUsize::new(0), Mutex::default());
+        Arc::new(Room { bytes_max, bytes_total_max, bytes_floor, used, spare })
     }
 
     /// How many bytes wait in all outboxes, those being written among them.
@@ -38,12 +44,32 @@ impl Room {
     }
 
     /// How many bytes an outbox may hold, so many more among them.
-    fn bytes_max_with(&self, more: usize) -> usize {
+    pub fn bytes_max_with(&self, more: usize) -> usize {
         if self.used().saturating_add(more) > self.bytes_total_max {
             self.bytes_max.min(self.bytes_floor)
         } else {
             self.bytes_max
         }
+    }
+
+    /// An empty buffer, from among those that were filled before.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spares().pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer to be filled again, if it is of a size to be kept.
+    fn keep(&self, mut buffer: Vec<u8>) {
+        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
+            let mut spares = self.spares();
+            if spares.len() < SPARES_MAX {
+                buffer.clear();
+                spares.push(buffer);
+            }
+        }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,8 +85,6 @@ struct Inner {
     queued: Vec<u8>,
     /// Taken by the writer and not written yet, in bytes.
     in_flight: usize,
-    /// Nothing more is accepted.
-    sealed: bool,
     orders: Orders,
     writer: Writer,
     /// Wakes the connection's task, if it waits.
@@ -88,20 +112,6 @@ struct Orders {
     abort: bool,
 }
 
-/// What became of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Push {
-    /// It will be written.
-    Accepted,
-    /// It will be written; but the outbox is half full, and the connection's task had no turn to do anything about it.
-    Pressing,
-    /// It did not fit, and nothing will be accepted from now on. Said once.
-    Overflowed,
-    /// The outbox was sealed before.
-    Sealed,
-}
-
 /// What the writer is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
@@ -119,38 +129,49 @@ impl Outbox {
         Outbox { room, inner: Mutex::default() }
     }
 
-    /// For the driver: puts whole lines in, or seals the outbox if they do not fit.
-    pub fn push(&self, lines: &[u8]) -> Push {
-        let mut inner = self.lock();
-        if inner.sealed {
-            return Push::Sealed;
-        }
-        let bytes_max = self.room.bytes_max_with(lines.len());
-        if inner.queued.len() + inner.in_flight + lines.len() > bytes_max {
-            inner.sealed = true;
-            return Push::Overflowed;
-        }
-        self.put(&mut inner, lines);
-        let pressing = inner.writer != Writer::Busy && inner.queued.len() > bytes_max / 2;
-        if inner.writer == Writer::Idle {
-            wake(inner);
-        }
-        if pressing { Push::Pressing } else { Push::Accepted }
+    /// What all outboxes may hold.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
-    /// For the driver: puts the last line in, if it fits at all, and seals the outbox.
-    pub fn push_farewell(&self, line: &[u8]) {
+    /// For the driver: how many bytes are in it, and whether its connection has had no turn yet to write some of them.
+    pub fn look(&self) -> (usize, bool) {
+        let inner = self.lock();
+        (inner.bytes(), inner.writer != Writer::Busy)
+    }
+
+    /// For the driver: puts whole lines in, for which there must be room, and leaves none behind. Says how many bytes are in
+    /// it then.
+    pub fn put(&self, lines: &mut Vec<u8>) -> usize {
         let mut inner = self.lock();
-        inner.sealed = true;
-        if inner.queued.len() + inner.in_flight + line.len() <= self.room.bytes_max + FAREWELL_BYTES {
-            self.put(&mut inner, line);
+        self.append(&mut inner, lines);
+        let bytes = inner.bytes();
+        if inner.writer == Writer::Idle {
+            wake(inner);
+        } else {
+            drop(inner);
+        }
+        self.room.keep(mem::take(lines));
+        bytes
+    }
+
+    /// For the driver: puts the last line in, if it fits at all.
+    pub fn put_farewell(&self, line: &[u8]) {
+        let mut inner = self.lock();
+        if inner.bytes() + line.len() <= self.room.bytes_max + FAREWELL_BYTES {
+            self.append(&mut inner, &mut line.to_vec());
         }
         wake(inner);
     }
 
-    fn put(&self, inner: &mut Inner, lines: &[u8]) {
-        inner.queued.extend_from_slice(lines);
+    /// Puts lines behind those that wait, without copying them if there are none. What is left of `lines` has no meaning.
+    fn append(&self, inner: &mut Inner, lines: &mut Vec<u8>) {
         self.room.used.fetch_add(lines.len(), Ordering::Relaxed);
+        if inner.queued.is_empty() {
+            mem::swap(&mut inner.queued, lines);
+        } else {
+            inner.queued.extend_from_slice(lines);
+        }
     }
 
     /// For the driver: all that was read from this client has been processed; more may be read.
@@ -170,7 +191,6 @@ impl Outbox {
     /// For the driver: [`Effect::Close`](crate::Effect::Close).
     pub fn close(&self, reason: CloseReason) {
         let mut inner = self.lock();
-        inner.sealed = true;
         inner.orders.close = Some(reason);
         wake(inner);
     }
@@ -178,7 +198,6 @@ impl Outbox {
     /// For the driver: [`Effect::Abort`](crate::Effect::Abort).
     pub fn abort(&self) {
         let mut inner = self.lock();
-        inner.sealed = true;
         inner.orders.abort = true;
         wake(inner);
     }
@@ -199,8 +218,8 @@ impl Outbox {
             return Poll::Ready(Take::Close);
         }
         // A client that is idle costs no buffer.
-        inner.queued = Vec::new();
-        *batch = Vec::new();
+        self.room.keep(mem::take(&mut inner.queued));
+        self.room.keep(mem::take(batch));
         inner.writer = Writer::Idle;
         inner.wait(cx)
     }
@@ -249,11 +268,16 @@ impl Drop for Outbox {
     /// What was never written waits no more.
     fn drop(&mut self) {
         let inner = self.lock();
-        self.room.used.fetch_sub(inner.queued.len() + inner.in_flight, Ordering::Relaxed);
+        self.room.used.fetch_sub(inner.bytes(), Ordering::Relaxed);
     }
 }
 
 impl Inner {
+    /// How many bytes wait, those being written among them.
+    fn bytes(&self) -> usize {
+        self.queued.len() + self.in_flight
+    }
+
     fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         match &mut self.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -272,42 +296,5 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
     drop(inner);
     if let Some(waker) = waker {
         waker.wake();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn take(outbox: &Outbox) -> Vec<u8> {
-        let mut batch = Vec::new();
-        let taken = outbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut batch);
-        assert_eq!(taken, Poll::Ready(Take::Write));
-        batch
-    }
-
-    #[test]
-    fn g9_beyond_the_room_of_all_each_keeps_a_floor() {
-        let room = Room::new(100, 150, 10);
-        let [one, two, three] = [(); 3].map(|()| Outbox::new(room.clone()));
-        let _pressing = one.push(&[b'x'; 100]);
-        let _pressing = two.push(&[b'x'; 50]);
-        assert_eq!(room.used(), 150);
-        // Whoever holds little goes on; whoever holds more than the floor gets no more.
-        assert_ne!(three.push(&[b'x'; 10]), Push::Overflowed);
-        assert_eq!(two.push(b"x"), Push::Overflowed);
-        two.push_farewell(b"bye\n");
-        assert_eq!(three.push(b"x"), Push::Overflowed);
-        assert_eq!(room.used(), 164);
-        // What is written, or given up, is room for others.
-        assert_eq!(take(&one).len(), 100);
-        assert_eq!(room.used(), 164, "it is still being written");
-        one.wrote(60);
-        assert_eq!(room.used(), 104);
-        assert_ne!(one.push(&[b'x'; 46]), Push::Overflowed);
-        drop((one, two));
-        assert_eq!(room.used(), 10);
-        drop(three);
-        assert_eq!(room.used(), 0);
     }
 }

@@ -5,7 +5,10 @@ use std::task::{Context, Poll, Waker};
 
 use clap::ValueEnum;
 use seriatim::protocol::{Reply, Request, Session};
-use seriatim::server::outbox::{Outbox, Push, Room, Take};
+use std::sync::Arc;
+
+use seriatim::server::outbox::{Outbox, Room, Take};
+use seriatim::server::staged::{Push, Staged};
 use seriatim::{Effect, Event, State, step, step_into};
 
 use super::talk::{Read, Talk, client, conn};
@@ -92,11 +95,12 @@ pub struct Whole<'a> {
     requests: Vec<Request>,
     effects: Vec<Effect>,
     lines: Vec<u8>,
+    staged_bytes: usize,
 }
 
 struct Client {
     session: Session,
-    outbox: Outbox,
+    staged: Staged,
     /// What its connection is writing.
     batch: Vec<u8>,
 }
@@ -105,10 +109,13 @@ impl<'a> Whole<'a> {
     /// Everybody is logged in, and nothing has been said.
     pub fn new(talk: &'a Talk) -> Whole<'a> {
         let room = Room::new(1024 * 1024, 1024 * 1024 * 1024, 64 * 1024);
-        let connect = |session| Client { session, outbox: Outbox::new(room.clone()), batch: Vec::new() };
+        let connect = |session| {
+            let staged = Staged::new(Arc::new(Outbox::new(room.clone())));
+            Client { session, staged, batch: Vec::new() }
+        };
         let clients = sessions(talk).into_iter().map(connect).collect();
         let (requests, effects, lines) = (Vec::new(), Vec::new(), Vec::new());
-        Whole { talk, state: talk.state(), clients, requests, effects, lines }
+        Whole { talk, state: talk.state(), clients, requests, effects, lines, staged_bytes: 0 }
     }
 
     /// Everything is read, and what it brings is written.
@@ -117,7 +124,7 @@ impl<'a> Whole<'a> {
             self.read(read);
         }
         for client in &mut self.clients {
-            client.write();
+            client.write(&mut self.staged_bytes);
             black_box(&client.batch);
         }
     }
@@ -136,7 +143,7 @@ impl<'a> Whole<'a> {
                 self.lines.clear();
                 reply.render(self.talk.limits.line_bytes_max, &mut self.lines);
                 for conn in to {
-                    let pushed = self.clients[client(conn)].outbox.push(&self.lines);
+                    let pushed = self.clients[client(conn)].staged.push(&self.lines, &mut self.staged_bytes);
                     assert_eq!(pushed, Push::Accepted, "everybody reads");
                 }
             }
@@ -145,11 +152,12 @@ impl<'a> Whole<'a> {
 }
 
 impl Client {
-    fn write(&mut self) {
+    fn write(&mut self, staged_bytes: &mut usize) {
+        self.staged.hand_over(staged_bytes);
         self.batch.clear();
-        let taken = self.outbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut self.batch);
+        let taken = self.staged.outbox().poll_take(&mut Context::from_waker(Waker::noop()), &mut self.batch);
         if taken == Poll::Ready(Take::Write) {
-            self.outbox.wrote(self.batch.len());
+            self.staged.outbox().wrote(self.batch.len());
         }
     }
 }

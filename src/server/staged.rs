@@ -1,0 +1,169 @@
+//! [`Staged`]: what the driver has for one client and has not put into its outbox yet.
+//!
+//! Only the driver puts anything into an outbox, and while it works no connection has a turn. So it gathers what it has for
+//! each of them, and hands it over in one piece before they have. A client whose outbox would overflow is sealed: nothing is
+//! put behind the gap, so that it sees a gap-free prefix of its mailbox (guarantee G6).
+
+use std::sync::Arc;
+
+use super::outbox::Outbox;
+use crate::CloseReason;
+
+/// The driver's end of an outbox.
+pub struct Staged {
+    outbox: Arc<Outbox>,
+    lines: Vec<u8>,
+    /// The most bytes that the outbox can hold by now: so many were in it at the last look, and none has come since.
+    held_max: usize,
+    /// Nothing more is accepted.
+    sealed: bool,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Push {
+    /// It will be written.
+    Accepted,
+    /// It will be written; but the outbox is half full, and the connection's task had no turn to do anything about it.
+    Pressing,
+    /// It did not fit, and nothing will be accepted from now on. Said once.
+    Overflowed,
+    /// Nothing is accepted any more.
+    Sealed,
+}
+
+impl Staged {
+    /// Nothing is staged for this outbox, and nothing is in it.
+    pub fn new(outbox: Arc<Outbox>) -> Staged {
+        Staged { outbox, lines: Vec::new(), held_max: 0, sealed: false }
+    }
+
+    /// Whether nothing waits to be handed over.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Stages whole lines, or seals if they do not fit. `total` is how many bytes are staged for all clients together.
+    pub fn push(&mut self, lines: &[u8], total: &mut usize) -> Push {
+        if self.sealed {
+            return Push::Sealed;
+        }
+        let room = self.outbox.room();
+        let bytes_max = room.bytes_max_with(*total + lines.len());
+        let more = self.lines.len() + lines.len();
+        let mut pressing = false;
+        if self.held_max + more > bytes_max / 2 {
+            // As far as is known: the connection may have written since.
+            let (held, waits) = self.outbox.look();
+            self.held_max = held;
+            if held + more > bytes_max {
+                self.sealed = true;
+                return Push::Overflowed;
+            }
+            pressing = waits && held + more > bytes_max / 2;
+        }
+        if self.lines.is_empty() {
+            self.lines = room.buffer();
+        }
+        self.lines.extend_from_slice(lines);
+        *total += lines.len();
+        if pressing { Push::Pressing } else { Push::Accepted }
+    }
+
+    /// Puts what is staged into the outbox.
+    pub fn hand_over(&mut self, total: &mut usize) {
+        if !self.lines.is_empty() {
+            *total -= self.lines.len();
+            self.held_max = self.outbox.put(&mut self.lines);
+        }
+    }
+
+    /// Puts the last line in, behind all that is staged, if it fits at all, and seals.
+    pub fn push_farewell(&mut self, line: &[u8], total: &mut usize) {
+        self.hand_over(total);
+        self.sealed = true;
+        self.outbox.put_farewell(line);
+    }
+
+    /// [`Effect::Close`](crate::Effect::Close).
+    pub fn close(&mut self, reason: CloseReason, total: &mut usize) {
+        self.hand_over(total);
+        self.sealed = true;
+        self.outbox.close(reason);
+    }
+
+    /// [`Effect::Abort`](crate::Effect::Abort).
+    pub fn abort(&mut self, total: &mut usize) {
+        self.hand_over(total);
+        self.sealed = true;
+        self.outbox.abort();
+    }
+
+    /// The outbox itself, for orders that are not about lines.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::outbox::{Room, Take};
+    use super::*;
+
+    fn take(outbox: &Outbox) -> Vec<u8> {
+        let mut batch = Vec::new();
+        let taken = outbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut batch);
+        assert_eq!(taken, Poll::Ready(Take::Write));
+        batch
+    }
+
+    #[test]
+    fn g9_beyond_the_room_of_all_each_keeps_a_floor() {
+        let room = Room::new(100, 150, 10);
+        let mut total = 0;
+        let [mut one, mut two, mut three] =
+            [(); 3].map(|()| Staged::new(Arc::new(Outbox::new(room.clone()))));
+        assert_eq!(one.push(&[b'x'; 100], &mut total), Push::Pressing);
+        assert_eq!(two.push(&[b'x'; 50], &mut total), Push::Accepted);
+        assert_eq!((total, room.used()), (150, 0));
+        one.hand_over(&mut total);
+        two.hand_over(&mut total);
+        assert_eq!((total, room.used()), (0, 150));
+        // Whoever holds little goes on; whoever holds more than the floor gets no more.
+        assert_eq!(three.push(&[b'x'; 10], &mut total), Push::Pressing);
+        assert_eq!(two.push(b"x", &mut total), Push::Overflowed);
+        two.push_farewell(b"bye\n", &mut total);
+        assert_eq!(three.push(b"x", &mut total), Push::Overflowed);
+        assert_eq!(three.push(b"x", &mut total), Push::Sealed);
+        three.close(CloseReason::TooSlow, &mut total);
+        assert_eq!((total, room.used()), (0, 164), "what was accepted is handed over");
+        // What is written, or given up, is room for others.
+        assert_eq!(take(one.outbox()).len(), 100);
+        assert_eq!(room.used(), 164, "it is still being written");
+        one.outbox().wrote(60);
+        assert_eq!(room.used(), 104);
+        assert_eq!(one.push(&[b'x'; 46], &mut total), Push::Accepted);
+        one.hand_over(&mut total);
+        drop((one, two));
+        assert_eq!(room.used(), 10);
+        drop(three);
+        assert_eq!(room.used(), 0);
+    }
+
+    #[test]
+    fn g6_what_the_connection_wrote_meanwhile_is_room_again() {
+        let mut total = 0;
+        let mut staged = Staged::new(Arc::new(Outbox::new(Room::new(100, 1000, 10))));
+        for _ in 0..10 {
+            assert_ne!(staged.push(&[b'x'; 90], &mut total), Push::Overflowed);
+            staged.hand_over(&mut total);
+            assert_eq!(take(staged.outbox()).len(), 90);
+            staged.outbox().wrote(90);
+        }
+        assert_ne!(staged.push(&[b'x'; 90], &mut total), Push::Overflowed);
+        assert_eq!(staged.push(&[b'x'; 11], &mut total), Push::Overflowed);
+    }
+}
