@@ -212,7 +212,8 @@ impl State {
     /// The recipients of the last message of `conn`, if this is the same list and they surely still hold their names.
     pub(super) fn route(&self, conn: ConnId, list: &[u8]) -> Option<Conns> {
         let route = self.conns.get(&conn)?.route.0.as_deref()?;
-        (route.names_freed == self.names_freed.0 && *route.list == *list).then(|| route.to.clone())
+        (route.names_freed == self.names_freed.0 && *route.list == *list)
+            .then(|| Conns::from_slice(&route.to))
     }
 
     /// Remembers them.
@@ -220,7 +221,8 @@ impl State {
         if list.len() <= ROUTE_BYTES_MAX
             && let Some(state) = self.conns.get_mut(&conn)
         {
-            let route = Route { list: list.into(), to: to.clone(), names_freed: self.names_freed.0 };
+            let route =
+                Route { list: list.into(), to: Conns::from_slice(to), names_freed: self.names_freed.0 };
             state.route = Shortcut(Some(Box::new(route)));
         }
     }

@@ -106,7 +106,7 @@ impl Message {
     fn surely_has_recipients(&self, recipients_max: usize) -> bool {
         let list = self.list();
         list.first().is_some_and(|&byte| byte.is_ascii_graphic() && byte != b',')
-            && memchr::memchr_iter(b',', list).count() < recipients_max
+            && (list.len() < recipients_max || commas(list) < recipients_max)
     }
 
     /// The recipients as written, all of them in one piece. Messages with equal lists have the same recipients.
@@ -223,6 +223,13 @@ fn trimmed(text: Text) -> Text {
     }
     let trimmed = text.as_str().trim();
     text.share(trimmed)
+}
+
+/// How many commas there are.
+fn commas(list: &[u8]) -> usize {
+    // So few bytes at once that the count fits into a byte: that is what the compiler makes good vector instructions of.
+    let in_chunk = |chunk: &[u8]| chunk.iter().fold(0u8, |count, &byte| count + u8::from(byte == b','));
+    list.chunks(128).map(|chunk| usize::from(in_chunk(chunk))).sum()
 }
 
 /// As [`str::trim`], but quick where nothing but ASCII is to be dropped.

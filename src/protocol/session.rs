@@ -6,6 +6,9 @@ use super::framing::{Framed, Framer, TooLong};
 use super::request::{self, LineError, Request};
 use crate::Limits;
 
+/// How long a line is for which memory is set aside before it is read: most are shorter, and many are in a long chunk.
+const LINE_BYTES: usize = 128;
+
 /// Reads what one client sends. How the bytes are split makes no difference to what comes out.
 ///
 /// ```
@@ -37,6 +40,7 @@ impl Session {
     /// Takes the next bytes and appends what they ask for.
     pub fn feed(&mut self, chunk: &[u8], requests: &mut Vec<Request>) {
         let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
+        requests.reserve(chunk.len() / LINE_BYTES); // not to grow step by step
         self.framer.feed(chunk, &mut |line| requests.extend(read(line, bytes_max, recipients_max)));
     }
 
