@@ -26,8 +26,8 @@ pub(crate) struct Broker {
     configuration: Option<&'static str>,
     /// What it prints in front of the address that it has chosen; one that does not choose is given a port.
     announces: Option<&'static str>,
-    /// Clients need not log in one by one: some are slow at that by design.
-    pub(crate) logins_count: bool,
+    /// Thousands can log in while one waits; some brokers are slow at that by design.
+    pub(crate) logs_in_fast: bool,
 }
 
 /// Seriatim, the program at `program`.
@@ -44,7 +44,7 @@ pub(crate) fn seriatim(name: &str, program: &Path) -> Broker {
         ],
         configuration: None,
         announces: Some("listening on "),
-        logins_count: true,
+        logs_in_fast: true,
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn forwarder(program: &Path) -> Broker {
         arguments: &["forward"],
         configuration: None,
         announces: Some("listening on "),
-        logins_count: false,
+        logs_in_fast: false,
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn forwarder(program: &Path) -> Broker {
 pub(crate) fn others() -> (Vec<Broker>, Vec<&'static str>) {
     let mut found = Vec::new();
     let mut missing = Vec::new();
-    let mut add = |name, dialect, arguments, configuration, logins_count| match find(name) {
+    let mut add = |name, dialect, arguments, configuration, logs_in_fast| match find(name) {
         None => missing.push(name),
         Some(program) => found.push(Broker {
             name: version(name, &program),
@@ -74,7 +74,7 @@ pub(crate) fn others() -> (Vec<Broker>, Vec<&'static str>) {
             arguments,
             configuration: Some(configuration),
             announces: None,
-            logins_count,
+            logs_in_fast,
         }),
     };
     let file = &["-c", "@DIR@/conf"];
@@ -92,7 +92,7 @@ pub(crate) fn others() -> (Vec<Broker>, Vec<&'static str>) {
         &Irc { line_bytes_max: 512 },
         &["-n", "-f", "@DIR@/conf"],
         include_str!("../../peers/ngircd.conf"),
-        true,
+        false,
     );
     add("mosquitto", &Mqtt, file, include_str!("../../peers/mosquitto.conf"), true);
     (found, missing)

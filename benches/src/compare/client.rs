@@ -9,8 +9,9 @@ use crate::compare::dialect::{Dialect, Step};
 /// How long a broker may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// How many log in side by side.
+/// How many log in side by side where that is measured, and where it is not: some brokers let everybody wait for seconds.
 pub(crate) const LOGINS_AT_ONCE: usize = 64;
+const MOST_AT_ONCE: usize = 512;
 
 /// A connection to a broker.
 pub(crate) struct Client {
@@ -82,7 +83,7 @@ impl Client {
 /// # Errors
 /// An answer does not come.
 pub(crate) fn converse(clients: &mut [Client], steps: impl Fn(&str) -> Vec<Step>) -> Result<(), String> {
-    for clients in clients.chunks_mut(LOGINS_AT_ONCE) {
+    for clients in clients.chunks_mut(MOST_AT_ONCE) {
         let steps: Vec<Vec<Step>> = clients.iter().map(|client| steps(&client.name)).collect();
         for i in 0..steps.iter().map(Vec::len).max().unwrap_or(0) {
             for (client, steps) in clients.iter_mut().zip(&steps) {
@@ -96,7 +97,7 @@ pub(crate) fn converse(clients: &mut [Client], steps: impl Fn(&str) -> Vec<Step>
     Ok(())
 }
 
-/// Connects and logs in all of these.
+/// Connects and logs in all of these, so many at once.
 ///
 /// # Errors
 /// One of them cannot.
@@ -104,9 +105,10 @@ pub(crate) fn log_in(
     address: SocketAddr,
     dialect: &dyn Dialect,
     names: &[String],
+    at_once: usize,
 ) -> Result<Vec<Client>, String> {
     let mut clients = Vec::new();
-    for names in names.chunks(LOGINS_AT_ONCE) {
+    for names in names.chunks(at_once.min(MOST_AT_ONCE)) {
         let connect = |name: &String| Client::connect(address, name);
         let mut group = names.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
         converse(&mut group, |name| dialect.log_in(name))?;

@@ -9,8 +9,9 @@
 //! - [`forward`]: the least that a broker must do;
 //! - [`process`] and [`figure`]: what is measured;
 //! - [`workload`]: what is done to a broker;
-//! - [`outcome`]: what has come out, as a table.
+//! - [`outcome`]: what has come out, as a table; [`aim`]: whether it is what was wanted; [`page`]: all of it.
 
+mod aim;
 mod broker;
 mod client;
 mod delivery;
@@ -18,6 +19,7 @@ mod dialect;
 mod figure;
 mod forward;
 mod outcome;
+mod page;
 mod process;
 mod record;
 mod talk;
@@ -50,6 +52,9 @@ pub(crate) struct Arguments {
     /// How much of each workload, in per cent
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     amount: u64,
+    /// Put what comes out into docs/speed.md
+    #[arg(long, conflicts_with_all = ["only", "beside", "amount"])]
+    write: bool,
 }
 
 impl Arguments {
@@ -59,11 +64,16 @@ impl Arguments {
     /// A program is not there, or a broker does not do what it must.
     pub(crate) fn run(&self) -> Result<(), String> {
         let brokers = self.brokers()?;
+        let mut outcomes = Vec::new();
         for workload in WORKLOADS.iter().filter(|workload| is_asked(&self.only, workload.name)) {
             let amount = (workload.amount * self.amount / 100).max(1);
-            let outcome =
-                outcome::compare(workload, &brokers, self.runs, amount, |what| eprintln!("{what}"))?;
-            println!("{}", outcome.table());
+            outcomes
+                .push(outcome::compare(workload, &brokers, self.runs, amount, |what| eprintln!("{what}"))?);
+        }
+        let text = page::text(&outcomes, self.runs);
+        println!("{text}");
+        if self.write {
+            page::write(&text)?;
         }
         Ok(())
     }

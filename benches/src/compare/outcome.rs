@@ -8,7 +8,8 @@ use crate::compare::workload::Workload;
 
 /// What came out of one workload, by broker; nothing where the broker cannot do it.
 pub(crate) struct Outcome {
-    workload: &'static str,
+    /// Which.
+    pub(crate) workload: &'static str,
     rows: Vec<(String, Vec<Vec<Measured>>)>,
 }
 
@@ -23,13 +24,9 @@ pub(crate) fn compare(
     amount: u64,
     mut progress: impl FnMut(&str),
 ) -> Result<Outcome, String> {
-    let can = |broker: &&Broker| {
-        workload.text_bytes() <= broker.dialect.text_bytes_max()
-            && (broker.logins_count || !workload.is_logins())
-    };
     let mut rows: Vec<(String, Vec<Vec<Measured>>)> = Vec::new();
     for run in 0..runs {
-        for (number, broker) in brokers.iter().filter(can).enumerate() {
+        for (number, broker) in brokers.iter().filter(|broker| workload.suits(broker)).enumerate() {
             progress(&format!("{}, run {} of {runs}: {}", workload.name, run + 1, broker.name));
             let measured = workload
                 .measure(broker, amount)
@@ -44,6 +41,18 @@ pub(crate) fn compare(
 }
 
 impl Outcome {
+    /// Seriatim's median of a figure.
+    pub(crate) fn own(&self, figure: Figure) -> Option<f64> {
+        self.of("", figure)
+    }
+
+    /// The median of a figure, of the first broker whose name begins so.
+    pub(crate) fn of(&self, name: &str, figure: Figure) -> Option<f64> {
+        let (_, runs) = self.rows.iter().find(|(row, _)| row.starts_with(name))?;
+        let values = Outcome::values(runs, figure);
+        (!values.is_empty()).then(|| median(&values))
+    }
+
     /// All values of one figure in one row.
     fn values(runs: &[Vec<Measured>], figure: Figure) -> Vec<f64> {
         let in_run = |run: &Vec<Measured>| run.iter().find(|(f, _)| *f == figure).map(|(_, value)| *value);

@@ -143,6 +143,18 @@ impl Talk {
         self.turn_began = Instant::now();
     }
 
+    /// Lets nobody begin another message.
+    pub(crate) fn stop(&mut self) {
+        for sender in &mut self.senders {
+            sender.total = sender.sent;
+        }
+    }
+
+    /// Whether every message that was sent has arrived at all of its recipients.
+    pub(crate) fn is_over(&self) -> bool {
+        self.senders.iter().all(|sender| sender.complete == sender.total)
+    }
+
     /// How many messages have arrived, at each of the recipients.
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered

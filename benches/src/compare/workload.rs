@@ -16,6 +16,13 @@ use crate::compare::talk::{Talk, Then};
 /// How many connections are measured idle.
 const IDLE_CONNECTIONS: u64 = 10_000;
 
+/// The most connections that a broker has to bear that is slow at logging them in.
+const SLOW_CONNECTIONS_MAX: u64 = 1000;
+
+/// How long a talk is measured at most, and whoever does nothing.
+const TALK_MAX: Duration = Duration::from_millis(1500);
+const IDLE: Duration = Duration::from_secs(5);
+
 /// How many messages are under way in all when the number of connections grows.
 const GROWTH_UNDER_WAY: u64 = 12_800;
 
@@ -107,9 +114,15 @@ pub(crate) const WORKLOADS: [Workload; 19] = [
 ];
 
 impl Workload {
-    /// Whether it is about logging in alone, which some brokers are slow at by design.
-    pub(crate) fn is_logins(&self) -> bool {
-        matches!(self.work, Work::Logins | Work::Churn)
+    /// Whether a broker can do it at all: texts may be too long for it, and some are so slow at logging in that nothing comes of
+    /// workloads with many connections.
+    pub(crate) fn suits(&self, broker: &Broker) -> bool {
+        let many = match self.work {
+            Work::Pairs { pairs, idle, .. } => 2 * pairs + idle > 2000,
+            Work::Logins | Work::Churn => true,
+            Work::FanOut { .. } | Work::RoundTrip { .. } | Work::Idle => false,
+        };
+        self.text_bytes() <= broker.dialect.text_bytes_max() && (broker.logs_in_fast || !many)
     }
 
     /// How long its texts are, in bytes.
@@ -132,7 +145,8 @@ impl Workload {
                 world.fan_out(senders, recipients, window, amount)
             }
             Work::RoundTrip { beside } => world.round_trip(beside, amount),
-            Work::Idle => world.idle(amount),
+            Work::Idle if broker.logs_in_fast => world.idle(amount),
+            Work::Idle => world.idle(amount.min(SLOW_CONNECTIONS_MAX)),
             Work::Logins => world.logins(amount),
             Work::Churn => world.churn(amount),
         }
@@ -163,7 +177,7 @@ impl World<'_> {
     }
 
     fn log_in(&self, prefix: char, count: usize) -> Result<Vec<Client>, String> {
-        client::log_in(self.address(), self.dialect, &names(prefix, count))
+        client::log_in(self.address(), self.dialect, &names(prefix, count), usize::MAX)
     }
 
     /// Waits until whatever the broker has to say so far has come.
@@ -213,12 +227,17 @@ impl World<'_> {
         Receiver::new(self.dialect, Address::Peer(name.to_owned()), text_bytes, senders)
     }
 
-    /// Runs a talk: a tenth of it to warm up, and the rest measured.
+    /// Runs a talk to its end: a tenth of it to warm up, and then so much of the rest measured as there is time for.
     fn measure(&self, talk: &mut Talk, deliveries: u64) -> Result<Vec<Measured>, String> {
-        talk.run(|talk| talk.delivered() >= deliveries / 10)?;
+        let begin = Instant::now();
+        talk.run(|talk| talk.delivered() >= deliveries / 10 || begin.elapsed() >= TALK_MAX / 3)?;
         let start = self.moment(talk.delivered())?;
-        talk.run(|talk| talk.delivered() >= deliveries)?;
-        self.since(&start, talk.delivered(), Figure::DeliveriesPerSecond, Figure::CpuPerDelivery)
+        talk.run(|talk| talk.delivered() >= deliveries || start.at.elapsed() >= TALK_MAX)?;
+        let measured =
+            self.since(&start, talk.delivered(), Figure::DeliveriesPerSecond, Figure::CpuPerDelivery)?;
+        talk.stop();
+        talk.run(Talk::is_over)?;
+        Ok(measured)
     }
 
     /// Lets pairs talk, each `each` messages.
@@ -292,7 +311,7 @@ impl World<'_> {
         let (one, other) = (beside, beside + 1);
         let (one_name, other_name) = (format!("s{one:04}"), format!("r{one:04}"));
         let mut clients =
-            client::log_in(self.address(), self.dialect, &[one_name.clone(), other_name.clone()])?;
+            client::log_in(self.address(), self.dialect, &[one_name.clone(), other_name.clone()], 2)?;
         let (Some(second), Some(first)) = (clients.pop(), clients.pop()) else { return Ok(Vec::new()) };
         let listens = self.receiver(&one_name, 64, [(other, other_name.clone())]);
         let first = talk.join(first, listens, Then::Turn(one))?;
@@ -335,7 +354,7 @@ impl World<'_> {
         self.settle(&mut clients)?;
         let after = process::resident_bytes(self.running.pid())?;
         let start = self.moment(0)?;
-        thread::sleep(Duration::from_secs(if amount < IDLE_CONNECTIONS { 1 } else { 10 }));
+        thread::sleep(IDLE);
         let idle =
             (self.moment(0)?.server_cpu - start.server_cpu).as_secs_f64() / start.at.elapsed().as_secs_f64();
         self.settle(&mut clients)?; // they are still there
@@ -346,7 +365,8 @@ impl World<'_> {
     fn logins(&self, amount: u64) -> Result<Vec<Measured>, String> {
         drop(self.log_in('f', 1)?);
         let start = self.moment(0)?;
-        let mut clients = self.log_in('l', usize::try_from(amount).unwrap_or(0))?;
+        let names = names('l', usize::try_from(amount).unwrap_or(0));
+        let mut clients = client::log_in(self.address(), self.dialect, &names, client::LOGINS_AT_ONCE)?;
         let measured = self.since(&start, amount, Figure::LoginsPerSecond, Figure::CpuPerLogin);
         self.settle(&mut clients)?;
         measured
@@ -357,7 +377,7 @@ impl World<'_> {
         let start = self.moment(0)?;
         let all = names('c', usize::try_from(amount).unwrap_or(0));
         for names in all.chunks(client::LOGINS_AT_ONCE) {
-            drop(client::log_in(self.address(), self.dialect, names)?);
+            drop(client::log_in(self.address(), self.dialect, names, client::LOGINS_AT_ONCE)?);
         }
         // Whoever asks now asks behind all who have left.
         self.settle(&mut stays)?;
