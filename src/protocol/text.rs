@@ -82,7 +82,7 @@ fn check(bytes: &[u8]) -> Result<(), TextError> {
 /// Whether all of it is ASCII that shows, or spaces.
 fn is_plain(bytes: &[u8]) -> bool {
     /// A look at so many bytes at once is one that the compiler makes a few vector instructions of.
-    const AT_ONCE: usize = 16;
+    const AT_ONCE: usize = 32;
     let all = |bytes: &[u8]| bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
     let (whole, rest) = bytes.as_chunks::<AT_ONCE>();
     whole.iter().all(|bytes| all(bytes))

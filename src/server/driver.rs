@@ -257,11 +257,18 @@ impl<R: Runtime> Driver<R> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { to, reply } => {
-                self.lines.clear();
-                reply.render(self.state.limits().line_bytes_max, &mut self.lines);
-                let is_farewell = matches!(reply, Reply::Bye(_));
-                for conn in to {
-                    self.send(conn, is_farewell);
+                match to[..] {
+                    // By far the most frequent: written where it belongs at once.
+                    [conn] => self.send(conn, &reply, None),
+                    _ => {
+                        let mut lines = std::mem::take(&mut self.lines);
+                        lines.clear();
+                        reply.render(self.state.limits().line_bytes_max, &mut lines);
+                        for conn in to {
+                            self.send(conn, &reply, Some(&lines));
+                        }
+                        self.lines = lines;
+                    }
                 }
             }
             Effect::StopReading(conn) => {
@@ -285,15 +292,22 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Stages the rendered lines for one client.
-    fn send(&mut self, conn: ConnId, is_farewell: bool) {
+    /// Stages a reply for one client, which may have been rendered for others as well.
+    fn send(&mut self, conn: ConnId, reply: &Reply, rendered: Option<&[u8]>) {
         let Some(Client { staged, .. }) = self.clients.get_mut(&conn) else { return };
-        self.cost += self.lines.len();
-        if is_farewell {
-            return staged.push_farewell(&self.lines, &mut self.staged_bytes);
+        let line_bytes_max = self.state.limits().line_bytes_max;
+        let write = |lines: &mut Vec<u8>| match rendered {
+            Some(rendered) => lines.extend_from_slice(rendered),
+            None => reply.render(line_bytes_max, lines),
+        };
+        if matches!(reply, Reply::Bye(_)) {
+            let mut line = Vec::new();
+            write(&mut line);
+            return staged.push_farewell(&line, &mut self.staged_bytes);
         }
-        let was_empty = staged.is_empty();
-        let pushed = staged.push(&self.lines, &mut self.staged_bytes);
+        let (was_empty, before) = (staged.is_empty(), self.staged_bytes);
+        let pushed = staged.push(&mut self.staged_bytes, write);
+        self.cost += self.staged_bytes - before;
         if was_empty && !staged.is_empty() {
             self.staged.push(conn);
         }

@@ -44,30 +44,33 @@ impl Staged {
         self.lines.is_empty()
     }
 
-    /// Stages whole lines, or seals if they do not fit. `total` is how many bytes are staged for all clients together.
-    pub fn push(&mut self, lines: &[u8], total: &mut usize) -> Push {
+    /// Stages the whole lines that `write` appends, or seals if they do not fit. `total` is how many bytes are staged for all
+    /// clients together.
+    pub fn push(&mut self, total: &mut usize, write: impl FnOnce(&mut Vec<u8>)) -> Push {
         if self.sealed {
             return Push::Sealed;
         }
         let room = self.outbox.room();
-        let bytes_max = room.bytes_max_with(*total + lines.len());
-        let more = self.lines.len() + lines.len();
-        let mut pressing = false;
-        if self.held_max + more > bytes_max / 2 {
-            // As far as is known: the connection may have written since.
-            let (held, waits) = self.outbox.look();
-            self.held_max = held;
-            if held + more > bytes_max {
-                self.sealed = true;
-                return Push::Overflowed;
-            }
-            pressing = waits && held + more > bytes_max / 2;
-        }
         if self.lines.is_empty() {
             self.lines = room.buffer();
         }
-        self.lines.extend_from_slice(lines);
-        *total += lines.len();
+        let before = self.lines.len();
+        write(&mut self.lines);
+        let staged = self.lines.len();
+        let bytes_max = room.bytes_max_with(*total + staged - before);
+        let mut pressing = false;
+        if self.held_max + staged > bytes_max / 2 {
+            // As far as is known: the connection may have written since.
+            let (held, waits) = self.outbox.look();
+            self.held_max = held;
+            if held + staged > bytes_max {
+                self.lines.truncate(before);
+                self.sealed = true;
+                return Push::Overflowed;
+            }
+            pressing = waits && held + staged > bytes_max / 2;
+        }
+        *total += staged - before;
         if pressing { Push::Pressing } else { Push::Accepted }
     }
 
@@ -120,24 +123,28 @@ mod tests {
         batch
     }
 
+    fn push(staged: &mut Staged, bytes: usize, total: &mut usize) -> Push {
+        staged.push(total, |lines| lines.resize(lines.len() + bytes, b'x'))
+    }
+
     #[test]
     fn g9_beyond_the_room_of_all_each_keeps_a_floor() {
         let room = Room::new(100, 150, 10);
         let mut total = 0;
         let [mut one, mut two, mut three] =
             [(); 3].map(|()| Staged::new(Arc::new(Outbox::new(room.clone()))));
-        assert_eq!(one.push(&[b'x'; 100], &mut total), Push::Pressing);
-        assert_eq!(two.push(&[b'x'; 50], &mut total), Push::Accepted);
+        assert_eq!(push(&mut one, 100, &mut total), Push::Pressing);
+        assert_eq!(push(&mut two, 50, &mut total), Push::Accepted);
         assert_eq!((total, room.used()), (150, 0));
         one.hand_over(&mut total);
         two.hand_over(&mut total);
         assert_eq!((total, room.used()), (0, 150));
         // Whoever holds little goes on; whoever holds more than the floor gets no more.
-        assert_eq!(three.push(&[b'x'; 10], &mut total), Push::Pressing);
-        assert_eq!(two.push(b"x", &mut total), Push::Overflowed);
+        assert_eq!(push(&mut three, 10, &mut total), Push::Pressing);
+        assert_eq!(push(&mut two, 1, &mut total), Push::Overflowed);
         two.push_farewell(b"bye\n", &mut total);
-        assert_eq!(three.push(b"x", &mut total), Push::Overflowed);
-        assert_eq!(three.push(b"x", &mut total), Push::Sealed);
+        assert_eq!(push(&mut three, 1, &mut total), Push::Overflowed);
+        assert_eq!(push(&mut three, 1, &mut total), Push::Sealed);
         three.close(CloseReason::TooSlow, &mut total);
         assert_eq!((total, room.used()), (0, 164), "what was accepted is handed over");
         // What is written, or given up, is room for others.
@@ -145,7 +152,7 @@ mod tests {
         assert_eq!(room.used(), 164, "it is still being written");
         one.outbox().wrote(60);
         assert_eq!(room.used(), 104);
-        assert_eq!(one.push(&[b'x'; 46], &mut total), Push::Accepted);
+        assert_eq!(push(&mut one, 46, &mut total), Push::Accepted);
         one.hand_over(&mut total);
         drop((one, two));
         assert_eq!(room.used(), 10);
@@ -158,12 +165,12 @@ mod tests {
         let mut total = 0;
         let mut staged = Staged::new(Arc::new(Outbox::new(Room::new(100, 1000, 10))));
         for _ in 0..10 {
-            assert_ne!(staged.push(&[b'x'; 90], &mut total), Push::Overflowed);
+            assert_ne!(push(&mut staged, 90, &mut total), Push::Overflowed);
             staged.hand_over(&mut total);
             assert_eq!(take(staged.outbox()).len(), 90);
             staged.outbox().wrote(90);
         }
-        assert_ne!(staged.push(&[b'x'; 90], &mut total), Push::Overflowed);
-        assert_eq!(staged.push(&[b'x'; 11], &mut total), Push::Overflowed);
+        assert_ne!(push(&mut staged, 90, &mut total), Push::Overflowed);
+        assert_eq!(push(&mut staged, 11, &mut total), Push::Overflowed);
     }
 }

@@ -140,10 +140,18 @@ impl<'a> Whole<'a> {
             step_into(&mut self.state, Event::Requested(conn(read.from), request), &mut self.effects);
             for effect in self.effects.drain(..) {
                 let Effect::Send { to, reply } = effect else { panic!("nobody leaves") };
-                self.lines.clear();
-                reply.render(self.talk.limits.line_bytes_max, &mut self.lines);
+                let line_bytes_max = self.talk.limits.line_bytes_max;
+                if to.len() > 1 {
+                    self.lines.clear();
+                    reply.render(line_bytes_max, &mut self.lines);
+                }
+                let (lines, alone) = (&self.lines, to.len() == 1);
                 for conn in to {
-                    let pushed = self.clients[client(conn)].staged.push(&self.lines, &mut self.staged_bytes);
+                    let staged = &mut self.clients[client(conn)].staged;
+                    let pushed = staged.push(&mut self.staged_bytes, |out| match alone {
+                        true => reply.render(line_bytes_max, out),
+                        false => out.extend_from_slice(lines),
+                    });
                     assert_eq!(pushed, Push::Accepted, "everybody reads");
                 }
             }
