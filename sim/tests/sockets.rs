@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::thread;
 
-use seriatim::server::smol::Address;
+use seriatim::server::mio::sockets::Address;
 use seriatim_sim::engine::sockets::{run, visit};
 use seriatim_sim::history::What;
 use seriatim_sim::marks::Marks;
@@ -66,7 +66,7 @@ fn a_connection_that_breaks_under_a_write_is_broken() {
     // It reads only when it has written a second time.
     let ops = vec![Op::Connect, Op::Stall(300), log_in, Op::Sleep(100), Op::Who];
     let scenario = Scenario { clients: vec![Script { ops }], ..Scenario::default() };
-    let (history, violation) = visit(&scenario, &address);
+    let (history, violation) = visit(&scenario, &address).unwrap();
     assert_eq!(server.join().unwrap(), 1);
     assert_eq!(violation, None);
     assert_eq!(history.sessions[0].items.last().unwrap().what, What::Broke);

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use seriatim::Limits;
 use seriatim::protocol::Name;
 use seriatim::server::Config;
-use seriatim::server::smol::Address;
+use seriatim::server::mio::sockets::Address;
 
 use super::machine;
 use super::units::{Count, Network, OrOff, Seconds};

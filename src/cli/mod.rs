@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod chat;
 mod machine;
 pub(crate) mod serve;
+mod signals;
 mod units;
 
 use std::fmt::Display;

@@ -6,17 +6,15 @@ use std::panic;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use async_signal::{Signal, Signals};
-use futures_lite::StreamExt;
-use seriatim::server::runtime::Runtime;
-use seriatim::server::smol::{Address, Smol, SmolListener};
+use seriatim::server::mio::Mio;
+use seriatim::server::mio::sockets::{Address, MioListener};
 use seriatim::server::{Config, serve};
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
 use super::units::{Networks, or_off};
-use super::{complain, machine};
+use super::{complain, machine, signals};
 
 pub(crate) fn run(options: &ServeOptions) -> ExitCode {
     match start(options) {
@@ -33,15 +31,13 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     let mut config = options.config()?;
     let _log = start_log(options.log);
     log_panics();
-    let listeners = listen(&options.listen, options.keepalive())?;
-    let signals = Signals::new([Signal::Int, Signal::Term])
-        .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let runtime = Smol::new();
+    let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
+    let listeners = listen(&mio, &options.listen, options.keepalive())?;
+    let shutdown = signals::first(&mio).map_err(|error| format!("cannot watch for signals: {error}"))?;
     limit_connections(&mut config, listeners.len())?;
     announce(&listeners);
     announce_limits(&config, options.keepalive());
-    let shutdown = first_signal(runtime.clone(), signals);
-    runtime.block_on(serve(runtime.clone(), listeners, config, shutdown));
+    mio.block_on(serve(mio.clone(), listeners, config, shutdown));
     info!("stopped");
     Ok(())
 }
@@ -71,8 +67,8 @@ fn log_panics() {
     }));
 }
 
-fn listen(addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<SmolListener>, String> {
-    let listen = |address| match SmolListener::bind(address) {
+fn listen(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<MioListener>, String> {
+    let listen = |address| match MioListener::bind(mio, address) {
         Ok(listener) => Ok(listener.with_keepalive(keepalive)),
         Err(error) => Err(format!("cannot listen on {address}: {error}")),
     };
@@ -97,7 +93,7 @@ fn limit_connections(config: &mut Config, listeners: usize) -> Result<(), String
 }
 
 /// Says where the server listens and how to connect.
-fn announce(listeners: &[SmolListener]) {
+fn announce(listeners: &[MioListener]) {
     for listener in listeners {
         let address = listener.address();
         let nc = match &address {
@@ -133,19 +129,4 @@ fn announce_limits(config: &Config, keepalive: Option<Duration>) {
         keepalive_s = %or_off(keepalive.map(|keepalive| keepalive.as_secs())),
         "limits"
     );
-}
-
-/// Ready at the first signal. A second one ends the process at once.
-async fn first_signal(runtime: Smol, mut signals: Signals) {
-    let Some(Ok(signal)) = signals.next().await else {
-        return std::future::pending().await; // no signal can come any more
-    };
-    info!(?signal, "stopping; a second signal stops at once");
-    runtime.spawn(async move {
-        while let Some(signal) = signals.next().await {
-            if let Ok(signal) = signal {
-                std::process::exit(128 + signal as i32);
-            }
-        }
-    });
 }

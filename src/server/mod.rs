@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! - [`runtime`]: the seam: all that the shell needs of the world, so that a simulator can stand in for it;
-//! - [`mod@smol`]: the world in production;
+//! - [`mod@mio`]: the world in production;
 //! - `ingress`: the one queue, bounded, into the driver;
 //! - [`outbox`]: the bounded queue to one client, and the driver's orders about it;
 //! - [`staged`]: the driver's end of an outbox;
@@ -20,12 +20,12 @@ mod accept;
 mod conn;
 mod driver;
 mod ingress;
+pub mod mio;
 pub mod outbox;
 mod pace;
 mod refusals;
 pub mod runtime;
 mod shutdown;
-pub mod smol;
 pub mod staged;
 #[cfg(test)]
 mod tests;

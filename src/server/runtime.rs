@@ -1,6 +1,6 @@
 //! The seam: all that the shell needs of the world.
 //!
-//! Production implements it over smol and real sockets ([`smol`](super::smol)), a simulator over a network and a clock
+//! Production implements it over real sockets ([`mio`](super::mio)), a simulator over a network and a clock
 //! of its own. Nothing else in the shell spawns, sleeps, reads a clock or touches a socket.
 
 use std::fmt;

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
+use super::mio::Mio;
+use super::mio::sockets::{Address, Half, MioListener, MioStream};
 use super::outbox::{Outbox, Room};
 use super::refusals::RefusalLog;
 use super::runtime::{Listener, PeerAddr, Reader, Runtime, Stream};
-use super::smol::{Address, Half, Smol, SmolListener, SmolStream};
 use super::{Config, World, conn, driver, ingress, serve};
 use crate::{ConnId, Event, Millis};
 
 /// The world as it is, but for the bugs in it.
 #[derive(Clone)]
-struct Trapped(Smol);
+struct Trapped(Mio);
 
 impl Runtime for Trapped {
     type Listener = TrappedListener;
@@ -49,7 +50,7 @@ impl Runtime for Trapped {
 }
 
 struct TrappedListener {
-    listener: SmolListener,
+    listener: MioListener,
     /// Accepting panics.
     deaf: Arc<AtomicBool>,
 }
@@ -64,7 +65,7 @@ impl Listener for TrappedListener {
     }
 }
 
-struct TrappedStream(SmolStream);
+struct TrappedStream(MioStream);
 
 impl Stream for TrappedStream {
     type Reader = TrappedReader;
@@ -102,11 +103,11 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+        let runtime = Trapped(Mio::new().unwrap());
+        let listener = MioListener::bind(&runtime.0, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
         let address = listener.address().to_string();
         let deaf = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = async_channel::bounded::<bool>(1);
-        let runtime = Trapped(Smol::new());
         let listeners = vec![TrappedListener { listener, deaf: deaf.clone() }];
         let thread = thread::spawn(move || {
             let shutdown = async move { assert!(!stopped.recv().await.unwrap(), "planted: no end") };
@@ -200,9 +201,9 @@ fn a_bug_in_shutting_down_stops_the_server() {
 /// A task of about 2,000 bytes the executor would even put into a box of its own.
 #[test]
 fn g9_an_idle_connection_is_small() {
-    let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+    let runtime = Mio::new().unwrap();
+    let listener = MioListener::bind(&runtime, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
     let _client = TcpStream::connect(listener.address().to_string()).unwrap();
-    let runtime = Smol::new();
     let (stream, peer) = runtime.block_on(listener.accept()).unwrap();
     let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
     let outbox = Arc::new(Outbox::new(room.clone()));

@@ -8,9 +8,10 @@ use std::io;
 use std::sync::Arc;
 
 use futures_lite::future::or;
+use seriatim::server::mio::Mio;
+use seriatim::server::mio::sockets::{Address, MioListener, MioStream};
 use seriatim::server::runtime::Runtime;
 use seriatim::server::serve;
-use seriatim::server::smol::{Address, Smol, SmolListener, SmolStream};
 use seriatim::{Effect, Event, Millis};
 
 use super::Outcome;
@@ -30,7 +31,7 @@ const VISIT_MS_MAX: u64 = 120_000;
 /// The real runtime, for the server and for clients, with a clock that runs faster.
 #[derive(Clone)]
 struct Hurried {
-    smol: Smol,
+    mio: Mio,
     speed: u64,
     /// Where the server listens.
     address: Address,
@@ -39,32 +40,32 @@ struct Hurried {
 }
 
 impl Hurried {
-    fn new(speed: u64, address: Address, record: Record, recorder: &Arc<Recorder>) -> Hurried {
+    fn new(mio: Mio, speed: u64, address: Address, record: Record, recorder: &Arc<Recorder>) -> Hurried {
         let choices = Choices::replay(Vec::new());
         // Nothing is spawned, decided or waited for through it.
         let world = World::new(Faults::default(), choices, record, recorder.clone(), |_, _| {});
-        Hurried { smol: Smol::new(), speed, address, world }
+        Hurried { mio, speed, address, world }
     }
 }
 
 impl Runtime for Hurried {
-    type Listener = SmolListener;
-    type Stream = SmolStream;
+    type Listener = MioListener;
+    type Stream = MioStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.smol.spawn(task);
+        self.mio.spawn(task);
     }
 
     fn now(&self) -> Millis {
-        Millis(self.smol.now().0.saturating_mul(self.speed))
+        Millis(self.mio.now().0.saturating_mul(self.speed))
     }
 
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
-        self.smol.sleep_until(Millis(at.0.div_ceil(self.speed)))
+        self.mio.sleep_until(Millis(at.0.div_ceil(self.speed)))
     }
 
     fn preempt(&self) -> impl Future<Output = ()> + Send {
-        self.smol.preempt()
+        self.mio.preempt()
     }
 
     fn will_step(&self, event: &Event) {
@@ -78,8 +79,8 @@ impl Runtime for Hurried {
 }
 
 impl Place for Hurried {
-    fn connect(&self) -> impl Future<Output = io::Result<SmolStream>> + Send {
-        SmolStream::connect(&self.address)
+    fn connect(&self) -> impl Future<Output = io::Result<MioStream>> + Send {
+        MioStream::connect(&self.mio, &self.address)
     }
 }
 
@@ -89,9 +90,10 @@ impl Place for Hurried {
 /// # Errors
 /// No socket can be had.
 pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcome> {
-    let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned()))?;
+    let mio = Mio::new()?;
+    let listener = MioListener::bind(&mio, &Address::Tcp("127.0.0.1:0".to_owned()))?;
     let recorder = Recorder::new(scenario.limits.recipients_max);
-    let place = Hurried::new(speed, listener.address(), record, &recorder);
+    let place = Hurried::new(mio, speed, listener.address(), record, &recorder);
     start_server(scenario, &place, listener);
     let (history, violation) = play_all(&place, &recorder, scenario, RUN_MS_MAX);
     let mut log = place.world.log();
@@ -114,10 +116,13 @@ pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcom
 }
 
 /// Lets the clients of a scenario talk, in real time, through a server that is there already, and judges what they saw.
-pub fn visit(scenario: &Scenario, address: &Address) -> (History, Option<Violation>) {
+///
+/// # Errors
+/// No sockets can be watched.
+pub fn visit(scenario: &Scenario, address: &Address) -> io::Result<(History, Option<Violation>)> {
     let recorder = Recorder::new(scenario.limits.recipients_max);
-    let place = Hurried::new(1, address.clone(), Record::default(), &recorder);
-    play_all(&place, &recorder, scenario, VISIT_MS_MAX)
+    let place = Hurried::new(Mio::new()?, 1, address.clone(), Record::default(), &recorder);
+    Ok(play_all(&place, &recorder, scenario, VISIT_MS_MAX))
 }
 
 /// Lets all clients play to their end, but for so many milliseconds at most, and judges what they saw.
@@ -144,7 +149,7 @@ fn play_all(
             came += 1;
         }
     };
-    place.smol.clone().block_on(or(all_done, place.sleep_until(Millis(most_ms))));
+    place.mio.clone().block_on(or(all_done, place.sleep_until(Millis(most_ms))));
     let history = recorder.take();
     let violation = judge(&history).err().or_else(|| {
         (came < clients)
@@ -153,7 +158,7 @@ fn play_all(
     (history, violation)
 }
 
-fn start_server(scenario: &Scenario, place: &Hurried, listener: SmolListener) {
+fn start_server(scenario: &Scenario, place: &Hurried, listener: MioListener) {
     let config = scenario.config();
     let (stop, waiting) = (scenario.stop, place.clone());
     let shutdown = async move {

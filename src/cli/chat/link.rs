@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use seriatim::server::smol::Address;
+use seriatim::server::mio::sockets::Address;
 
 use super::show::harmless;
 
