@@ -98,8 +98,14 @@ impl<R: Runtime> Driver<R> {
 
     /// Runs until the broker says stop.
     pub(super) async fn run(mut self) {
+        // Whether the connections have had a turn since the last input.
+        let mut asked = false;
         while !self.stopped {
-            if self.turns.is_empty() {
+            if self.turns.is_empty() && !self.staged.is_empty() && !asked {
+                // What they bring now is written along with what is there.
+                asked = true;
+                yield_now().await;
+            } else if self.turns.is_empty() {
                 self.hand_over();
                 self.runtime.preempt().await;
                 match self.next().await {
@@ -110,6 +116,7 @@ impl<R: Runtime> Driver<R> {
             // All that is there at once, so that writers find much to write.
             self.runtime.preempt().await;
             while let Ok(input) = self.inputs.try_recv() {
+                asked = false;
                 self.take(input);
                 self.runtime.preempt().await;
             }
@@ -118,7 +125,6 @@ impl<R: Runtime> Driver<R> {
             }
             if self.pressed || self.cost >= YIELD_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
-                (self.pressed, self.cost) = (false, 0);
                 self.hand_over();
                 yield_now().await;
             }
@@ -320,6 +326,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Hands over what is staged, for the connections to write.
     fn hand_over(&mut self) {
+        (self.pressed, self.cost) = (false, 0);
         for conn in self.staged.drain(..) {
             if let Some(client) = self.clients.get_mut(&conn) {
                 client.staged.hand_over(&mut self.staged_bytes);
