@@ -13,8 +13,8 @@ const PER_READ: usize = 2;
 /// More, if it begins and ends inside a line: the beginning is held, grows into a line, and has a count of its own.
 const PER_LINE_CUT: usize = 3;
 
-/// A line to fifty: the list of who gets it grows, from the four it holds in place, to 8, 16, 32 and 64.
-const PER_LINE_TO_FIFTY: usize = 4;
+/// A line to fifty: the list of who gets it, which the broker remembers from the last such line.
+const PER_LINE_TO_FIFTY: usize = 1;
 
 /// How many allocations one round takes, when a few have gone before.
 fn allocations(talk: &Talk) -> usize {

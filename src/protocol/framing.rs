@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter};
 
 /// One line without its ending, or the news that a line is longer than the limit (said once, as soon as it is known).
 pub type Framed = Result<Bytes, TooLong>;
@@ -30,27 +30,26 @@ impl Framer {
         Framer { line_bytes_max, partial: Vec::new(), discarding: false }
     }
 
-    /// Takes the next bytes and hands every line that ends in them to `on_line`, in order.
-    ///
-    /// The lines of one chunk share one allocation.
+    /// Takes the next bytes and hands every line that ends in them to `on_line`, in order. Copies the bytes, all at once.
     pub fn feed(&mut self, chunk: &[u8], on_line: &mut impl FnMut(Framed)) {
-        let mut rest = chunk;
+        self.feed_bytes(&Bytes::copy_from_slice(chunk), on_line);
+    }
+
+    /// As [`feed`](Framer::feed), but copies nothing: the lines share the memory of the chunk.
+    pub fn feed_bytes(&mut self, chunk: &Bytes, on_line: &mut impl FnMut(Framed)) {
+        let mut start = 0;
         if self.discarding || !self.partial.is_empty() {
-            let Some(newline) = memchr(b'\n', rest) else { return self.hold(rest, on_line) };
-            self.hold(&rest[..newline], on_line);
+            let Some(newline) = memchr(b'\n', chunk) else { return self.hold(chunk, on_line) };
+            self.hold(&chunk[..newline], on_line);
             self.end_line(on_line);
-            rest = &rest[newline + 1..];
+            start = newline + 1;
         }
-        let whole = memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
-        if whole > 0 {
-            let block = Bytes::copy_from_slice(&rest[..whole]);
-            let mut start = 0;
-            for newline in memchr_iter(b'\n', &block) {
-                on_line(self.bounded(block.slice(start..newline)));
-                start = newline + 1;
-            }
+        let first = start;
+        for newline in memchr_iter(b'\n', &chunk[first..]) {
+            on_line(self.bounded(chunk.slice(start..first + newline)));
+            start = first + newline + 1;
         }
-        self.hold(&rest[whole..], on_line);
+        self.hold(&chunk[start..], on_line);
     }
 
     /// The stream has ended: a last line without its newline counts as a line.

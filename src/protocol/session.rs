@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::framing::{Framed, Framer, TooLong};
 use super::request::{self, LineError, Request};
 use crate::Limits;
@@ -37,11 +39,16 @@ impl Session {
         }
     }
 
-    /// Takes the next bytes and appends what they ask for.
+    /// Takes the next bytes and appends what they ask for. Copies the bytes, all at once.
     pub fn feed(&mut self, chunk: &[u8], requests: &mut Vec<Request>) {
+        self.feed_bytes(&Bytes::copy_from_slice(chunk), requests);
+    }
+
+    /// As [`feed`](Session::feed), but copies nothing: the requests share the memory of the chunk.
+    pub fn feed_bytes(&mut self, chunk: &Bytes, requests: &mut Vec<Request>) {
         let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
         requests.reserve(chunk.len() / LINE_BYTES); // not to grow step by step
-        self.framer.feed(chunk, &mut |line| requests.extend(read(line, bytes_max, recipients_max)));
+        self.framer.feed_bytes(chunk, &mut |line| requests.extend(read(line, bytes_max, recipients_max)));
     }
 
     /// The client will send no more: appends what its last line asks for, if that had no newline.

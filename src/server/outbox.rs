@@ -23,13 +23,19 @@ pub struct Room {
     /// What each may hold even then.
     pub bytes_floor: usize,
     used: AtomicUsize,
-    /// Empty buffers, to be filled again.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Spare>,
 }
 
-/// How many empty buffers are kept, and how large each may be, in bytes.
-const SPARES_MAX: usize = 64;
-const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Empty buffers, to be filled again: the operating system would hand out each page of a new one by itself.
+#[derive(Debug, Default)]
+struct Spare {
+    buffers: Vec<Vec<u8>>,
+    /// How much memory they take, in bytes.
+    bytes: usize,
+}
+
+/// How much memory empty buffers may take, in bytes.
+const SPARE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl Room {
     /// Room in which nothing is used.
@@ -54,21 +60,23 @@ impl Room {
 
     /// An empty buffer, from among those that were filled before.
     pub fn buffer(&self) -> Vec<u8> {
-        self.spares().pop().unwrap_or_default()
+        let mut spare = self.spare();
+        let buffer = spare.buffers.pop().unwrap_or_default();
+        spare.bytes -= buffer.capacity();
+        buffer
     }
 
-    /// Keeps a buffer to be filled again, if it is of a size to be kept.
+    /// Keeps a buffer to be filled again, if there is room for it.
     fn keep(&self, mut buffer: Vec<u8>) {
-        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
-            let mut spares = self.spares();
-            if spares.len() < SPARES_MAX {
-                buffer.clear();
-                spares.push(buffer);
-            }
+        let mut spare = self.spare();
+        if buffer.capacity() > 0 && spare.bytes + buffer.capacity() <= SPARE_BYTES_MAX {
+            buffer.clear();
+            spare.bytes += buffer.capacity();
+            spare.buffers.push(buffer);
         }
     }
 
-    fn spares(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
