@@ -116,7 +116,9 @@ fn chatter(seed: u64) -> Scenario {
     };
     let clients = names.iter().map(&mut script).collect();
     let outbox_bytes_max = if bytes == 8 { 64 * 1024 } else { 1024 };
-    bare(Scenario { outbox_bytes_max, clients, ..Scenario::default() }, seed)
+    // Where a pipe holds next to nothing, who leaves is mostly still being written to.
+    let pipe_bytes = pick(&mut rng, &[64, 4096]);
+    bare(Scenario { outbox_bytes_max, pipe_bytes, clients, ..Scenario::default() }, seed)
 }
 
 /// A few come and break off while somebody talks to them, and all outboxes together hold little more than one line: what was
