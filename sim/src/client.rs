@@ -86,13 +86,8 @@ impl<P: Place> Player<P> {
                 self.connect().await;
             }
             Op::LogIn { ref name, insist } => self.log_in(name, insist).await,
-            Op::Say { ref to, bytes } => {
-                let Some(connection) = &self.connection else { return };
-                let (number, tag) = (connection.lines, tag(connection.session, connection.lines));
-                let room = self.limits.line_bytes_max.saturating_sub(head(to, &tag).len());
-                let text = text(&tag, bytes.min(room));
-                self.send(Sent::Say { number, to: to.clone(), text }).await;
-            }
+            Op::Say { ref to, bytes } => self.say(to, bytes, false).await,
+            Op::Tell { ref to, bytes } => self.say(to, bytes, true).await,
             Op::Ping { wait } => self.ping(wait).await,
             Op::Who => self.send(Sent::Who).await,
             Op::Blank => self.write_bytes(b" \n").await,
@@ -125,7 +120,7 @@ impl<P: Place> Player<P> {
             Op::LastWords => {
                 let Some(connection) = &self.connection else { return };
                 let number = connection.lines;
-                self.write(Sent::Ping { number }, "").await;
+                self.write([Sent::Ping { number }], "").await;
                 self.take_leave().await;
             }
             Op::Reset => self.reset(),
@@ -133,7 +128,8 @@ impl<P: Place> Player<P> {
                 let Some(connection) = &self.connection else { return };
                 let number = connection.lines;
                 let text = text(&tag(connection.session, number), 0);
-                self.write(Sent::Say { number, to: to.clone(), text }, "").await;
+                let say = Sent::Say { number, to: to.clone(), text, bare: false };
+                self.write([say], "").await;
                 self.end().await;
                 for _ in 0..SLAM_POLLS {
                     self.place.preempt().await;
@@ -191,6 +187,17 @@ impl<P: Place> Player<P> {
         }
     }
 
+    async fn say(&mut self, to: &[String], bytes: usize, bare: bool) {
+        let Some(connection) = &self.connection else { return };
+        // To what is refused as a whole, the receipt is the one answer.
+        let bare = bare && to.len() <= self.limits.recipients_max && lock(&connection.seen).welcome;
+        let (number, tag) = (connection.lines, tag(connection.session, connection.lines));
+        let room = self.limits.line_bytes_max.saturating_sub(head(to, &tag, bare).len());
+        let say = Sent::Say { number, to: to.to_vec(), text: text(&tag, bytes.min(room)), bare };
+        let ping = bare.then_some(Sent::Ping { number: number + 1 });
+        self.write([say].into_iter().chain(ping), self.ending).await;
+    }
+
     async fn ping(&mut self, wait: bool) {
         let Some(connection) = &self.connection else { return };
         let number = connection.lines;
@@ -216,16 +223,19 @@ impl<P: Place> Player<P> {
     }
 
     async fn send(&mut self, sent: Sent) {
-        self.write(sent, self.ending).await;
+        self.write([sent], self.ending).await;
     }
 
-    /// Writes a line. If the connection breaks, the reading half sees it, too.
-    async fn write(&mut self, sent: Sent, ending: &str) {
+    /// Writes lines, all in one call. If the connection breaks, the reading half sees it, too.
+    async fn write(&mut self, lines: impl IntoIterator<Item = Sent>, ending: &str) {
         let Some(connection) = &mut self.connection else { return };
-        let mut bytes = line(&sent, connection.session, &self.limits);
-        bytes.extend(ending.as_bytes());
-        connection.lines += 1;
-        self.recorder.write_down(connection.session, self.place.now(), What::Wrote(sent));
+        let mut bytes = Vec::new();
+        for sent in lines {
+            bytes.extend(line(&sent, connection.session, &self.limits));
+            bytes.extend(ending.as_bytes());
+            connection.lines += 1;
+            self.recorder.write_down(connection.session, self.place.now(), What::Wrote(sent));
+        }
         self.write_bytes(&bytes).await;
     }
 
@@ -262,7 +272,7 @@ impl<P: Place> Player<P> {
 pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
     match sent {
         Sent::Name(name) => name.clone().into_bytes(),
-        Sent::Say { number, to, text } => (head(to, &tag(session, *number)) + text).into_bytes(),
+        Sent::Say { number, to, text, bare } => (head(to, &tag(session, *number), *bare) + text).into_bytes(),
         Sent::Ping { number } => format!("/ping {}", token(session, *number)).into_bytes(),
         Sent::Who => b"/who".to_vec(),
         Sent::Quit => b"/quit".to_vec(),
@@ -271,6 +281,7 @@ pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
             BadLine::LongTail => [&vec![b'y'; limits.line_bytes_max][..], b"al, bob: forged"].concat(),
             BadLine::NotUtf8 => b"al: \xff\xfe".to_vec(),
             BadLine::Escape => b"al: \x1b[31mfrom al: forged".to_vec(),
+            BadLine::EscapeLate => b"al: a text longer than a vector register \x1b[2J".to_vec(),
             BadLine::EscapeC1 => "al: \u{9b}31mforged".into(),
             BadLine::NoRecipient => b" , : text".to_vec(),
             BadLine::NoColon => b"from al, forged".to_vec(),
@@ -280,8 +291,11 @@ pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
     }
 }
 
-/// What stands before the text of a message: to whom it is, and the receipt.
-fn head(to: &[String], tag: &str) -> String {
+/// What stands before the text of a message: to whom it is, and the receipt, unless it has none.
+fn head(to: &[String], tag: &str, bare: bool) -> String {
+    if bare {
+        return to.join(", ") + ": ";
+    }
     let mut head = String::with_capacity(64);
     for name in to {
         head.push_str(name);

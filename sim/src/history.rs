@@ -69,8 +69,8 @@ impl What {
 pub enum Sent {
     /// A name.
     Name(String),
-    /// A message to these, with a text that begins with its [`tag`], and with the recipient `~TAG`, who does not exist: so the
-    /// sender is always told, and told of which message.
+    /// A message to these, with a text that begins with its [`tag`], and with a receipt, the recipient `~TAG`, who does not
+    /// exist: so the sender is always told, and told of which message.
     Say {
         /// The number of the line in its session.
         number: usize,
@@ -78,6 +78,9 @@ pub enum Sent {
         to: Vec<String>,
         /// The whole text.
         text: String,
+        /// Without a receipt: what is answered for sure is the ping behind it.
+        #[serde(default)]
+        bare: bool,
     },
     /// `/ping` with a [`token`].
     Ping {
@@ -90,6 +93,11 @@ pub enum Sent {
     Bad(BadLine),
     /// `/quit`.
     Quit,
+}
+
+/// Whether this line of the server's reports who did not get a message that had no receipt.
+pub(crate) fn is_bare_report(line: &str) -> bool {
+    line.starts_with("error no-such-peer: ") && !line.contains('~')
 }
 
 /// What makes a line unique: its session and its number in it.
@@ -156,8 +164,10 @@ impl Recorder {
         let mut inner = lock(&self.inner);
         if let Some(before) = inner.waits[session] {
             let now = match &what {
+                What::Wrote(Sent::Say { bare: true, .. }) => Some(before),
                 What::Wrote(_) | What::Ended => Some(before + 1),
                 What::Read(line) if line.starts_with("from ") || line.starts_with("bye ") => Some(before),
+                What::Read(line) if is_bare_report(line) => Some(before),
                 What::Read(_) => Some(before.saturating_sub(1)),
                 What::Reset | What::Closed(_) | What::Broke => None,
             };

@@ -1,8 +1,9 @@
 //! The judge: an independent checker of the guarantees. It gets what the clients wrote and read and nothing else, and it
 //! shares no code with the core.
 //!
-//! Every message of the simulator's clients is unique and carries a receipt (a recipient who cannot exist), so for every
-//! line that was answered the judge knows who was told what. It works in time linear in the history (but for one sort):
+//! Every message of the simulator's clients is unique and carries a receipt (a recipient who cannot exist) or has a ping
+//! behind it, so for every line that was answered the judge knows who was told what. It works in time linear in the history
+//! (but for one sort):
 //! 1. `session`: each session by itself: is every line one that the server may say, in answer to what was asked, in the
 //!    order in which it was asked?
 //! 2. `mail`: each message that was read: is it one that was sent, as it was sent, to this name, once?

@@ -69,6 +69,7 @@ pub const WANTED: &[&str] = &[
     "lines were taken at their pace",
     "all outboxes together were full",
     "a list of peers took several lines",
+    "a message without a receipt went to the same as the one before",
 ];
 
 /// A line of a list of peers that has fewer names than the list.
@@ -78,6 +79,14 @@ fn is_part_of_a_list(item: &Item) -> bool {
     list.is_some_and(|(count, names)| {
         count.parse().is_ok_and(|count: usize| names.split(',').count() < count)
     })
+}
+
+/// To whom a message goes that has no receipt.
+fn bare(item: &Item) -> Option<&[String]> {
+    match &item.what {
+        What::Wrote(Sent::Say { to, bare: true, .. }) => Some(to),
+        _ => None,
+    }
 }
 
 /// What was met, and how often.
@@ -210,7 +219,9 @@ impl Marks {
             Refusal::BadName(_) => "a name was bad",
             Refusal::NoColon => "a line had no colon",
             // The receipt alone means that everybody else is here.
-            Refusal::NoSuchPeer(missing) if missing.len() == 1 => "a receipt",
+            Refusal::NoSuchPeer(missing) if matches!(&missing[..], [one] if one.as_str().starts_with('~')) => {
+                "a receipt"
+            }
             Refusal::NoSuchPeer(_) => "a message in part to nobody",
             Refusal::Line(error) => match error {
                 LineError::TooLong { .. } => "a line was too long",
@@ -246,6 +257,10 @@ impl Marks {
             }
             if session.items.iter().any(is_part_of_a_list) {
                 self.hit("a list of peers took several lines");
+            }
+            let bare: Vec<_> = session.items.iter().filter_map(bare).collect();
+            if bare.windows(2).any(|pair| pair[0] == pair[1]) {
+                self.hit("a message without a receipt went to the same as the one before");
             }
             let lines = session.items.iter().rev().filter_map(|item| match &item.what {
                 What::Read(line) => Some(line.as_str()),

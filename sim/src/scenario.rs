@@ -115,6 +115,14 @@ pub enum Op {
         /// How long the text is, at least, in bytes, as far as the line may be so long.
         bytes: usize,
     },
+    /// Sends a message without a receipt, and `/ping` in the same write. (With a receipt as long as it is not welcome, or if it
+    /// lists too many.)
+    Tell {
+        /// To whom.
+        to: Vec<String>,
+        /// As for [`Op::Say`].
+        bytes: usize,
+    },
     /// Sends `/ping`, and waits for the answer if `wait`.
     Ping {
         /// Goes on only when the pong is there (or the connection has ended).
@@ -165,6 +173,8 @@ pub enum BadLine {
     NotUtf8,
     /// An escape sequence.
     Escape,
+    /// An escape sequence at the end of the line.
+    EscapeLate,
     /// An escape sequence that begins with a single character (U+009B).
     EscapeC1,
     /// Nobody before the colon.
@@ -179,11 +189,12 @@ pub enum BadLine {
 
 impl BadLine {
     /// All of them.
-    pub const ALL: [BadLine; 9] = [
+    pub const ALL: [BadLine; 10] = [
         BadLine::TooLong,
         BadLine::LongTail,
         BadLine::NotUtf8,
         BadLine::Escape,
+        BadLine::EscapeLate,
         BadLine::EscapeC1,
         BadLine::NoRecipient,
         BadLine::NoColon,
@@ -196,7 +207,7 @@ impl BadLine {
         match self {
             BadLine::TooLong | BadLine::LongTail => "line-too-long",
             BadLine::NotUtf8 => "not-utf8",
-            BadLine::Escape | BadLine::EscapeC1 => "bad-text",
+            BadLine::Escape | BadLine::EscapeLate | BadLine::EscapeC1 => "bad-text",
             BadLine::NoRecipient => "no-recipient",
             BadLine::NoColon => "no-colon",
             BadLine::Empty => "empty-message",

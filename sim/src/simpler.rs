@@ -68,7 +68,11 @@ fn changes(scenario: &Scenario) -> impl Iterator<Item = Change> + '_ {
         move || clients.clone().flat_map(move |client| (0..ops(client)).map(move |op| (client, op)));
     let simple = all_ops().map(|(client, op)| Change::Simple(client, op));
     let recipients = move |(client, op): (usize, usize)| {
-        let count = if let Op::Say { to, .. } = &scenario.clients[client].ops[op] { to.len() } else { 0 };
+        let count = if let Op::Say { to, .. } | Op::Tell { to, .. } = &scenario.clients[client].ops[op] {
+            to.len()
+        } else {
+            0
+        };
         let count = if count > 1 { count } else { 0 };
         (0..count).map(move |recipient| Change::Recipient(client, op, recipient))
     };
@@ -103,7 +107,7 @@ fn apply(scenario: &mut Scenario, change: Change) {
         Change::Ops(client, range) => drop(scenario.clients[client].ops.drain(range)),
         Change::Simple(client, op) => simplify(&mut scenario.clients[client].ops[op]),
         Change::Recipient(client, op, recipient) => {
-            if let Op::Say { to, .. } = &mut scenario.clients[client].ops[op] {
+            if let Op::Say { to, .. } | Op::Tell { to, .. } = &mut scenario.clients[client].ops[op] {
                 drop(to.remove(recipient));
             }
         }
@@ -150,7 +154,7 @@ fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
     scenario.clients.remove(one);
     let Some((old, new)) = names else { return };
     for op in scenario.clients.iter_mut().flat_map(|client| &mut client.ops) {
-        if let Op::Say { to, .. } | Op::Slam { to } = op {
+        if let Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } = op {
             to.iter_mut().filter(|name| **name == old).for_each(|name| name.clone_from(&new));
         }
     }
@@ -160,7 +164,7 @@ fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
 pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
     let long = rng.bool();
     for op in scenario.clients.iter_mut().flat_map(|client| &mut client.ops) {
-        if let Op::Say { bytes, .. } = op {
+        if let Op::Say { bytes, .. } | Op::Tell { bytes, .. } = op {
             *bytes = if long { usize::MAX } else { rng.usize(0..scenario.limits.line_bytes_max) };
         }
     }
@@ -178,7 +182,7 @@ pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
 fn simplify(op: &mut Op) {
     match op {
         Op::LogIn { insist, .. } => *insist = false,
-        Op::Say { bytes, .. } => *bytes = 0,
+        Op::Say { bytes, .. } | Op::Tell { bytes, .. } => *bytes = 0,
         Op::Ping { wait } => *wait = false,
         Op::Sleep(ms) | Op::Stall(ms) => *ms /= 2,
         _ => {}

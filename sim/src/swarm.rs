@@ -115,7 +115,29 @@ fn chatter(seed: u64) -> Scenario {
         Script { ops }
     };
     let clients = names.iter().map(&mut script).collect();
-    Scenario { outbox_bytes_max: if bytes == 8 { 64 * 1024 } else { 1024 }, clients, ..Scenario::default() }
+    let outbox_bytes_max = if bytes == 8 { 64 * 1024 } else { 1024 };
+    // Where a pipe holds next to nothing, who leaves is mostly still being written to.
+    let pipe_bytes = pick(&mut rng, &[64, 4096]);
+    bare(Scenario { outbox_bytes_max, pipe_bytes, clients, ..Scenario::default() }, seed)
+}
+
+/// A few come and break off while somebody talks to them, and all outboxes together hold little more than one line: what was
+/// for the gone must leave its room to the others.
+fn leavers(seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0x1ea_4e5);
+    let log_in = |name: &str| [Op::Connect, Op::LogIn { name: name.to_owned(), insist: true }];
+    let say = |to: &str| Op::Say { to: vec![to.to_owned()], bytes: 600 };
+    let (mut leaves, mut talks) = (Vec::new(), log_in("al").to_vec());
+    for _ in 0..rng.usize(1..=4) {
+        leaves.extend(log_in("bob"));
+        leaves.extend([Op::Sleep(rng.u64(1..=3)), Op::Reset, Op::Sleep(rng.u64(1..=3))]);
+    }
+    for _ in 0..rng.usize(1..=8) {
+        talks.extend([Op::Sleep(rng.u64(1..=3)), say("bob")]);
+    }
+    talks.extend([Op::Sleep(1_000), say("al"), Op::Quit]);
+    let clients = [talks, leaves].map(|ops| Script { ops }).into();
+    Scenario { clients, outbox_bytes_total_max: 1024, outbox_bytes_floor: 512, ..Scenario::default() }
 }
 
 /// They all log in, and then each says something to a few others every few seconds.
@@ -167,6 +189,7 @@ pub fn scenario(seed: u64) -> Scenario {
     match Rng::with_seed(seed ^ 0x4011).u32(0..40) {
         0 => return roll_call(seed),
         1..=3 => return chatter(seed),
+        4 => return leavers(seed),
         _ => {}
     }
     let long_names = rng.u32(0..10) == 0;
@@ -208,7 +231,29 @@ pub fn scenario(seed: u64) -> Scenario {
         clients: (0..clients).map(|_| script(&mut rng, &names, &habits)).collect(),
         ..Scenario::default()
     };
-    limited(scenario, seed)
+    bare(limited(scenario, seed), seed)
+}
+
+/// The same, but in some scenarios messages often go without a receipt, and to the same as the one before. A stream of random
+/// numbers of its own keeps everything else as it is.
+fn bare(mut scenario: Scenario, seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0xba_4e);
+    if rng.u32(0..3) > 0 {
+        return scenario;
+    }
+    for client in &mut scenario.clients {
+        let mut last = None;
+        for op in &mut client.ops {
+            if let Op::Say { to, bytes } = op
+                && rng.u32(0..3) > 0
+            {
+                let to = last.filter(|_| rng.u32(0..4) > 0).unwrap_or_else(|| to.clone());
+                *op = Op::Tell { to: to.clone(), bytes: *bytes };
+                last = Some(to);
+            }
+        }
+    }
+    scenario
 }
 
 /// The same with a few tighter limits. They have a stream of random numbers of their own, so that what clients do does not

@@ -5,7 +5,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::history::{History, Item, Sent, SessionHistory, What};
+use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report};
 use crate::judge::{Violation, same};
 use crate::scenario::{Faults, Scenario};
 use crate::{fairness, refusals, unanswered};
@@ -96,9 +96,15 @@ pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'s
 /// When each line was written that surely was heard, and when its answer was read. (A list of peers and its parts do not count:
 /// so it may have been a later line, but never an earlier one.)
 fn heard(session: &SessionHistory) -> impl Iterator<Item = (u64, u64)> {
-    let wrote = session.items.iter().filter(|item| matches!(item.what, What::Wrote(_)));
+    let wrote = session.items.iter().filter(|item| match &item.what {
+        What::Wrote(sent) => !matches!(sent, Sent::Say { bare: true, .. }),
+        _ => false,
+    });
     let answers = session.items.iter().filter(|item| match &item.what {
-        What::Read(line) => ["welcome ", "error ", "pong "].iter().any(|answer| line.starts_with(answer)),
+        What::Read(line) => {
+            ["welcome ", "error ", "pong "].iter().any(|answer| line.starts_with(answer))
+                && !is_bare_report(line)
+        }
         _ => false,
     });
     wrote.map(|item| item.ms).zip(answers.map(|item| item.ms))

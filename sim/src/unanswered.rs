@@ -4,7 +4,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::fairness::Said;
-use crate::history::{History, Item, Sent, SessionHistory, What, untag};
+use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report, untag};
 use crate::judge::{Violation, same};
 use crate::scenario::Scenario;
 use crate::timing::Around;
@@ -33,11 +33,21 @@ fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
             |item: &Item| matches!(&item.what, What::Read(line) if line == "bye server shutting down");
         let Some(place) = session.items.iter().position(goodbye) else { continue };
         let before = &session.items[..place];
-        let is_answer = |item: &&Item| matches!(&item.what, What::Read(line) if !line.starts_with("from "));
+        let is_answer = |item: &&Item| match &item.what {
+            What::Read(line) => !line.starts_with("from ") && !is_bare_report(line),
+            _ => false,
+        };
         let answers = before.iter().filter(is_answer).count();
-        if answers < taken {
+        let wrote = session.items.iter().filter_map(|item| match &item.what {
+            What::Wrote(sent) => Some(sent),
+            _ => None,
+        });
+        let bare = wrote.take(taken).filter(|sent| matches!(sent, Sent::Say { bare: true, .. })).count();
+        let due = taken - bare;
+        if answers < due {
             let what = format!(
-                "the server had read {taken} lines when it was asked to stop, and answered {answers} of them"
+                "the server had read {due} lines that get an answer when it was asked to stop, and answered \
+                 {answers} of them"
             );
             return Err(Violation::new("G10", what, &[(number, place)]));
         }
@@ -57,7 +67,7 @@ fn check_last_words(history: &History, scenario: &Scenario, around: &Around) -> 
         }
         let taken = around.lines_taken_in_all.get(&number).copied().unwrap_or_default();
         for (place, item) in said {
-            let What::Wrote(Sent::Say { number: line, to, text }) = &item.what else { continue };
+            let What::Wrote(Sent::Say { number: line, to, text, .. }) = &item.what else { continue };
             // Whether the server saw the end first or the break, its client does not know.
             if ended(session) && *line >= taken {
                 continue;

@@ -271,7 +271,10 @@ fn a_million_events_take_less_than_a_second() {
         for client in 0..clients {
             let next = (client + number) % clients;
             let (to, text) = (vec![format!("c{next}")], format!("m{client}.{number}"));
-            push(&mut history.sessions[client], What::Wrote(Sent::Say { number, to, text: text.clone() }));
+            push(
+                &mut history.sessions[client],
+                What::Wrote(Sent::Say { number, to, text: text.clone(), bare: false }),
+            );
             push(&mut history.sessions[next], What::Read(format!("from c{client}: {text}")));
             push(
                 &mut history.sessions[client],
@@ -283,6 +286,47 @@ fn a_million_events_take_less_than_a_second() {
     let start = std::time::Instant::now();
     assert_eq!(judge(&history), Ok(()));
     eprintln!("a million events were judged in {:?}", start.elapsed());
+}
+
+#[test]
+fn a_message_without_a_receipt() {
+    // al writes to bob and to dave, who is not there, and to bob again; behind each is a ping.
+    let history = |lines: &[&str], mail: &[&str]| {
+        let read = |line: &&str| What::Read((*line).to_owned());
+        let say = |number, to: &[&str]| {
+            let (to, text) = (to.iter().map(|&name| name.to_owned()).collect(), format!("m0.{number}"));
+            [
+                What::Wrote(Sent::Say { number, to, text, bare: true }),
+                What::Wrote(Sent::Ping { number: number + 1 }),
+            ]
+        };
+        let name =
+            |name: &str| [What::Wrote(Sent::Name(name.to_owned())), What::Read(format!("welcome {name}"))];
+        let bob = name("bob").into_iter().chain(mail.iter().map(read));
+        let al = name("al").into_iter().chain(say(1, &["bob", "dave"])).chain(say(3, &["bob"]));
+        let al = al.chain(lines.iter().map(read));
+        let session = |whats: Vec<What>, from| {
+            let items = whats.into_iter().zip(from..).map(|(what, at)| Item { at, ms: 0, what }).collect();
+            SessionHistory { ms: 0, items }
+        };
+        // bob is welcome before al comes, and reads when al has read all.
+        let mut sessions = vec![session(al.collect(), 2), session(bob.collect(), 0)];
+        sessions[1].items.iter_mut().skip(2).for_each(|item| item.at += 100);
+        let shutdown = What::Read("bye server shutting down".to_owned());
+        for (session, at) in sessions.iter_mut().zip(200..) {
+            session.items.push(Item { at, ms: 0, what: shutdown.clone() });
+        }
+        judge(&History { recipients_max: 2, sessions }).map_err(|violation| violation.rule)
+    };
+    let rule = |rule: &str| Err(rule.to_owned());
+    let (report, first, second) = ("error no-such-peer: dave", "pong 0.2 and  more", "pong 0.4 and  more");
+    let (one, two) = ("from al: m0.1", "from al: m0.3");
+    assert_eq!(history(&[report, first, second], &[one, two]), Ok(()));
+    // Nobody is told of dave; bob is reported though he got it, and never got it though he was not; a report is behind its pong.
+    assert_eq!(history(&[first, second], &[one, two]), rule("G5"));
+    assert_eq!(history(&["error no-such-peer: bob, dave", first, second], &[one, two]), rule("G5"));
+    assert_eq!(history(&[report, first, second], &[one]), rule("G5"));
+    assert_eq!(history(&[first, report, second], &[one, two]), rule("G5"));
 }
 
 #[test]

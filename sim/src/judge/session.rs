@@ -80,7 +80,7 @@ impl<'a> Reader<'a, '_> {
     /// What a line says and to whom, unless it lists too many, the receipt among them: then it is to nobody.
     fn message(&mut self, sent: &'a Sent) -> Option<Message<'a>> {
         match sent {
-            Sent::Say { to, text, .. } if to.len() < self.recipients_max => {
+            Sent::Say { to, text, bare, .. } if !self.lists_too_many(to, *bare) => {
                 let mut to: Vec<NameId> = to.iter().map(|name| self.case.name(name)).collect();
                 to.sort_unstable();
                 to.dedup();
@@ -88,6 +88,10 @@ impl<'a> Reader<'a, '_> {
             }
             _ => None,
         }
+    }
+
+    fn lists_too_many(&self, to: &[String], bare: bool) -> bool {
+        to.len() + usize::from(!bare) > self.recipients_max
     }
 
     /// A line of the server's.
@@ -132,6 +136,18 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
+    /// What has no receipt and nobody is missing of has been done when what is behind it is answered.
+    fn pass_bare(&mut self, at: u64, item: usize, word: &str, rest: &str) {
+        if word == "error" && rest.starts_with("no-such-peer: ") {
+            return;
+        }
+        while let Some(Sent::Say { bare: true, .. }) = self.asked.get(self.next) {
+            let told = Told::Missing(Vec::new());
+            self.session.lines[self.next].answer = Some(Answer { at, item, told });
+            self.next += 1;
+        }
+    }
+
     /// The answer to the next line that gets one: to a line without a name, to a message by its receipt.
     fn answer(
         &mut self,
@@ -142,6 +158,7 @@ impl<'a> Reader<'a, '_> {
         rest: &'a str,
     ) -> Result<(), Violation> {
         let here = (self.number, item);
+        self.pass_bare(at, item, word, rest);
         let asked = self.next;
         let Some(&sent) = self.asked.get(asked) else {
             return Err(Violation::new("G6", format!("nobody asked for {line:?}"), &[here]));
@@ -181,11 +198,11 @@ impl<'a> Reader<'a, '_> {
             }
             _ if stranger => error("bad-name"),
             Sent::Name(_) => error("no-colon"),
-            Sent::Say { to, .. } if to.len() >= self.recipients_max => {
+            Sent::Say { to, bare, .. } if self.lists_too_many(to, *bare) => {
                 return error("too-many-recipients").then_some(Told::Refused);
             }
-            Sent::Say { number, to, .. } => {
-                return if word == "error" { self.missing(*number, to, rest) } else { None };
+            Sent::Say { number, to, bare, .. } => {
+                return if word == "error" { self.missing(*number, to, *bare, rest) } else { None };
             }
             Sent::Ping { number } => word == "pong" && rest == token(self.number, *number),
             Sent::Who => word == "peers",
@@ -196,14 +213,17 @@ impl<'a> Reader<'a, '_> {
         fits.then_some(told)
     }
 
-    /// Who is missing, each once and as the sender wrote it, and behind them the receipt.
-    fn missing(&mut self, number: usize, to: &[String], rest: &'a str) -> Option<Told> {
+    /// Who is missing, each once and as the sender wrote it, and behind them the receipt, if it asked for one.
+    fn missing(&mut self, number: usize, to: &[String], bare: bool, rest: &'a str) -> Option<Told> {
         let reported = rest.strip_prefix("no-such-peer: ")?;
         let (reported, receipt) = match reported.rsplit_once(", ") {
-            Some((reported, receipt)) => (Some(reported), receipt),
-            None => (None, reported),
+            _ if bare => (Some(reported), None),
+            Some((reported, receipt)) => (Some(reported), Some(receipt)),
+            None => (None, Some(reported)),
         };
-        if receipt.strip_prefix('~')? != tag(self.number, number) {
+        if let Some(receipt) = receipt
+            && receipt.strip_prefix('~')? != tag(self.number, number)
+        {
             return None;
         }
         let mut missing = Vec::new();

@@ -119,6 +119,9 @@ fn may_write(ops: &[Op], session: &SessionHistory) -> bool {
             Some(false) => return false,
             Some(true) => sent = written.next(),
         }
+        if matches!(op, Op::Tell { .. }) && matches!(line, Sent::Say { bare: true, .. }) {
+            sent = written.next(); // the ping behind it
+        }
         // Who insists on a name says it again and again.
         while matches!(op, Op::LogIn { insist: true, .. })
             && sent.is_some_and(|line| writes(op, line) == Some(true))
@@ -133,7 +136,9 @@ fn may_write(ops: &[Op], session: &SessionHistory) -> bool {
 fn writes(op: &Op, line: &Sent) -> Option<bool> {
     Some(match op {
         Op::LogIn { name, .. } => matches!(line, Sent::Name(sent) if sent == name),
-        Op::Say { to, .. } | Op::Slam { to } => matches!(line, Sent::Say { to: sent, .. } if sent == to),
+        Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => {
+            matches!(line, Sent::Say { to: sent, .. } if sent == to)
+        }
         Op::Bad { rule } => matches!(line, Sent::Bad(sent) if sent == rule),
         Op::Ping { .. } | Op::LastWords => matches!(line, Sent::Ping { .. }),
         Op::Who => *line == Sent::Who,

@@ -61,7 +61,7 @@ pub(super) fn rule(rule: &str) -> (&'static str, &'static str) {
 pub(super) fn key_of_sent(sent: &Sent, line: &str, recipients_max: usize) -> String {
     let code = |code: &str| format!("malformed {code}");
     match sent {
-        Sent::Say { to, .. } if to.len() >= recipients_max => code("too-many-recipients"),
+        Sent::Say { to, bare: false, .. } if to.len() >= recipients_max => code("too-many-recipients"),
         Sent::Bad(BadLine::NoColon | BadLine::Command) => line.to_owned(),
         Sent::Bad(rule) => code(rule.code()),
         _ => line.to_owned(),
@@ -205,6 +205,10 @@ fn op(op: &Op) -> String {
             format!("sends a message as long as a line may be to {}", to.join(", "))
         }
         Op::Say { to, bytes } => format!("sends a message of at least {bytes} bytes to {}", to.join(", ")),
+        Op::Tell { to, bytes } => {
+            let to = to.join(", ");
+            format!("sends a message of at least {bytes} bytes to {to}, without a receipt, and /ping")
+        }
         Op::Ping { wait: true } => "sends /ping, and waits for the pong".to_owned(),
         Op::Ping { wait: false } => "sends /ping".to_owned(),
         Op::Who => "sends /who".to_owned(),
