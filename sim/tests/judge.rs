@@ -326,7 +326,7 @@ fn a_message_without_a_receipt() {
     assert_eq!(history(&[first, second], &[one, two]), rule("G5"));
     assert_eq!(history(&["error no-such-peer: bob, dave", first, second], &[one, two]), rule("G5"));
     assert_eq!(history(&[report, first, second], &[one]), rule("G5"));
-    assert_eq!(history(&[first, report, second], &[one, two]), rule("G5"));
+    assert_eq!(history(&[first, report, second], &[one, two]), rule("G6"));
 }
 
 #[test]
