@@ -8,7 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::thread;
 
 use futures_io::AsyncWrite;
@@ -37,28 +37,35 @@ thread_local! {
 }
 
 /// Serves one connection, from its first byte to its last.
-pub(super) async fn run<R: Runtime>(
+///
+/// Most connections are idle most of the time, and what one costs then is mainly this future. An async function holds what
+/// it is given twice, once as given and once as used; an async block does not. What is done rarely is in a box, for
+/// which an idle connection has no room.
+#[expect(clippy::manual_async_fn, reason = "it would be 56 bytes larger")]
+pub(super) fn run<R: Runtime>(
     world: Arc<World<R>>,
     conn: ConnId,
     peer: PeerAddr,
     stream: R::Stream,
     outbox: Arc<Outbox>,
-) {
-    let report = Report { world: &world, conn };
-    let (reader, writer) = stream.split();
-    let session = Session::new(&world.config.limits);
-    let pace = Pace::new(world.config.lines_per_second_max);
-    let served = Conn { world: &world, conn, outbox: &outbox, reader, session, pace, broken: false };
-    match AssertUnwindSafe(served.converse(writer)).catch_unwind().await {
-        Ok(end) if end.is_refusal() => world.refusals.log(world.runtime.now(), conn, peer, end),
-        Ok(end) => info!(%conn, %peer, reason = %end, "disconnected"),
-        Err(panic) => {
-            // A bug, which costs this connection and no other. Whoever runs the tasks may want to know.
-            error!(%conn, %peer, reason = "a bug", "disconnected");
-            resume_unwind(panic);
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let report = Report { world: &world, conn };
+        let (reader, mut writer) = stream.split();
+        let session = Session::new(&world.config.limits);
+        let pace = Pace::new(world.config.lines_per_second_max);
+        let mut served = Conn { world: &world, conn, outbox: &outbox, reader, session, pace, broken: false };
+        match AssertUnwindSafe(served.converse(&mut writer)).catch_unwind().await {
+            Ok(end) if end.is_refusal() => world.refusals.log(world.runtime.now(), conn, peer, end),
+            Ok(end) => info!(%conn, %peer, reason = %end, "disconnected"),
+            Err(panic) => {
+                // A bug, which costs this connection and no other. Whoever runs the tasks may want to know.
+                error!(%conn, %peer, reason = "a bug", "disconnected");
+                resume_unwind(panic);
+            }
         }
+        drop(report);
     }
-    drop(report);
 }
 
 /// Says that the connection is gone when it goes, however it goes.
@@ -135,9 +142,13 @@ enum ReadEnd {
 
 impl<R: Runtime> Conn<'_, R> {
     /// Reads and writes side by side; neither ever waits for the other.
-    async fn converse(mut self, mut writer: <R::Stream as Stream>::Writer) -> End {
+    async fn converse(&mut self, writer: &mut <R::Stream as Stream>::Writer) -> End {
         let outbox = self.outbox;
-        let (written, read) = both(write(self.world, outbox, &mut writer), self.read()).await;
+        let (written, read) = {
+            let writing = pin!(write(self.world, outbox, &mut *writer));
+            let reading = pin!(self.read());
+            both(writing, reading).await
+        };
         match (written, read) {
             (None, Some(Err(error))) => End::Broken(error),
             (None, _) | (Some(WriteEnd::Aborted), _) => {
@@ -150,9 +161,9 @@ impl<R: Runtime> Conn<'_, R> {
             }
             (Some(WriteEnd::Flushed), read) => {
                 // If this fails, the client is gone and has what it has.
-                let _ = poll_fn(|cx| Pin::new(&mut writer).poll_close(cx)).await;
+                let _ = poll_fn(|cx| Pin::new(&mut *writer).poll_close(cx)).await;
                 if !matches!(read, Some(Ok(ReadEnd::Eof))) {
-                    linger(self.world, outbox, self.discard()).await;
+                    Box::pin(linger(self.world, outbox, self.discard())).await;
                 }
                 outbox.closed().map_or(End::GaveUp, End::Closed)
             }
@@ -160,7 +171,7 @@ impl<R: Runtime> Conn<'_, R> {
                 // The client takes no more, but what it said before it left still counts.
                 self.broken = true;
                 if read.is_none() {
-                    linger(self.world, outbox, self.read()).await;
+                    Box::pin(linger(self.world, outbox, self.read())).await;
                 }
                 End::Broken(error)
             }
@@ -178,7 +189,7 @@ impl<R: Runtime> Conn<'_, R> {
                 // One read at a time, and behind everybody else's: nobody gets more turns than others.
                 poll_fn(|cx| outbox.poll_processed(cx)).await;
                 if let Some(at) = pace.ready_at().filter(|&at| at > world.runtime.now()) {
-                    world.runtime.sleep_until(at).await;
+                    Box::pin(world.runtime.sleep_until(at)).await;
                 }
                 if !pace.holds() {
                     readable(reader).await;
@@ -289,14 +300,13 @@ fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&[u8])) -> 
     })
 }
 
-/// Runs both until the first has ended or the second has failed; what has not ended by then is dropped.
-async fn both<A, B>(
-    first: impl Future<Output = A>,
-    second: impl Future<Output = io::Result<B>>,
-) -> (Option<A>, Option<io::Result<B>>) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
+/// Runs both until the first has ended or the second has failed.
+fn both<A, B>(
+    mut first: Pin<&mut impl Future<Output = A>>,
+    mut second: Pin<&mut impl Future<Output = io::Result<B>>>,
+) -> impl Future<Output = (Option<A>, Option<io::Result<B>>)> {
     let mut ended = None;
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         if let Poll::Ready(a) = first.as_mut().poll(cx) {
             return Poll::Ready((Some(a), ended.take()));
         }
@@ -309,14 +319,13 @@ async fn both<A, B>(
         }
         Poll::Pending
     })
-    .await
 }
 
 /// Writes what waits, all there is in one call, until the broker closes the connection.
-async fn write<R: Runtime>(
+async fn write<R: Runtime, W: AsyncWrite + Unpin>(
     world: &World<R>,
     outbox: &Outbox,
-    mut writer: impl AsyncWrite + Unpin,
+    writer: &mut W,
 ) -> WriteEnd {
     let mut batch = Vec::new();
     loop {
@@ -330,10 +339,10 @@ async fn write<R: Runtime>(
             // Only a write that has to wait sets a timer.
             let stalled = async {
                 let Some(ms) = world.config.write_ms_max else { return pending().await };
-                world.runtime.sleep_until(world.runtime.now().plus(ms)).await;
+                Box::pin(world.runtime.sleep_until(world.runtime.now().plus(ms))).await;
                 Err(WriteEnd::Stalled)
             };
-            match or(write_some(outbox, &mut writer, rest), stalled).await {
+            match or(write_some(outbox, writer, rest), stalled).await {
                 Ok(length) => {
                     outbox.wrote(length);
                     rest = &rest[length..];
@@ -346,22 +355,22 @@ async fn write<R: Runtime>(
 }
 
 /// Writes some of it, at least a byte, and says how much; or how writing has ended.
-async fn write_some(
+fn write_some<W: AsyncWrite + Unpin>(
     outbox: &Outbox,
-    mut writer: impl AsyncWrite + Unpin,
+    writer: &mut W,
     bytes: &[u8],
-) -> Result<usize, WriteEnd> {
-    loop {
-        let wrote = poll_fn(|cx| match outbox.poll_abort(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => Pin::new(&mut writer).poll_write(cx, bytes).map(Some),
-        });
-        return match wrote.await {
-            None => Err(WriteEnd::Aborted),
-            Some(Ok(0)) => Err(WriteEnd::Broken(io::ErrorKind::WriteZero.into())),
-            Some(Ok(length)) => Ok(length),
-            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Some(Err(error)) => Err(WriteEnd::Broken(error)),
-        };
-    }
+) -> impl Future<Output = Result<usize, WriteEnd>> {
+    poll_fn(move |cx| {
+        loop {
+            if outbox.poll_abort(cx).is_ready() {
+                return Poll::Ready(Err(WriteEnd::Aborted));
+            }
+            return Poll::Ready(match ready!(Pin::new(&mut *writer).poll_write(cx, bytes)) {
+                Ok(0) => Err(WriteEnd::Broken(io::ErrorKind::WriteZero.into())),
+                Ok(length) => Ok(length),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(WriteEnd::Broken(error)),
+            });
+        }
+    })
 }

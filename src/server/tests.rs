@@ -198,7 +198,6 @@ fn a_bug_in_shutting_down_stops_the_server() {
 }
 
 /// The README allows a connection 4 KiB beside its buffers, and this is the part of it that the server's own types decide.
-/// A task of about 2,000 bytes the executor would even put into a box of its own.
 #[test]
 fn g9_an_idle_connection_is_small() {
     let runtime = Mio::new().unwrap();
@@ -211,7 +210,7 @@ fn g9_an_idle_connection_is_small() {
     let world = Arc::new(World { runtime, ingress, room, refusals, config });
     let task = conn::run(world, ConnId(0), peer, stream, outbox);
     for (what, bytes, bytes_max) in [
-        ("a connection's task", size_of_val(&task), 1920),
+        ("a connection's task", size_of_val(&task), 704),
         ("an outbox", size_of::<Outbox>(), 80),
         ("a client of the driver", driver::CLIENT_BYTES, 88),
     ] {
