@@ -5,19 +5,21 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::thread;
 
+use bytes::Bytes;
 use futures_io::AsyncWrite;
 use futures_lite::FutureExt;
 use futures_lite::future::or;
 use tracing::{error, info};
 
 use super::World;
-use super::ingress::Input;
+use super::ingress::{Input, PERMITS};
 use super::outbox::{Outbox, Take};
 use super::pace::Pace;
 use super::runtime::{PeerAddr, Reader, Runtime, Stream, Writer};
@@ -25,15 +27,40 @@ use crate::protocol::{Request, Session};
 use crate::{CloseReason, ConnId};
 
 /// The most bytes one read brings.
-pub(super) const READ_BYTES_MAX: usize = 32 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a connection is kept for the client's end of the stream when all is written, in milliseconds. To close a
 /// socket that holds unread bytes resets the connection, and a reset can destroy what is still on its way to the client.
 const LINGER_MS_MAX: u64 = 1_000;
 
 thread_local! {
-    /// One buffer to read into for all connections of a thread: none holds it while it waits.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
+    /// Buffers to read into, for all connections of a thread: none holds one while it waits.
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What one read has brought, in a buffer that is used again when all of it has been processed.
+struct Lent {
+    buffer: Vec<u8>,
+    length: usize,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let buffer = mem::take(&mut self.buffer);
+        // Behind the thread's end there is nobody to use it.
+        let _ = BUFFERS.try_with(|buffers| {
+            let mut buffers = buffers.borrow_mut();
+            if buffers.len() < PERMITS {
+                buffers.push(buffer);
+            }
+        });
+    }
 }
 
 /// Serves one connection, from its first byte to its last.
@@ -205,14 +232,19 @@ impl<R: Runtime> Conn<'_, R> {
             let mut ended = false;
             let now = world.runtime.now();
             if pace.holds() {
-                pace.release(now, |bytes| hear(*conn, session, Some(bytes), &mut requests));
+                pace.release(now, |bytes| {
+                    hear(*conn, session, Some(&Bytes::copy_from_slice(bytes)), &mut requests);
+                });
             } else {
                 let most = pace.read_bytes_max(READ_BYTES_MAX);
                 let length = try_read(reader, most, |bytes| match outbox.closed() {
                     Some(_) => {}                             // the session is over: nothing more counts
                     None if bytes.is_empty() && *broken => {} // a line that broke off is none
                     None if bytes.is_empty() => hear(*conn, session, None, &mut requests),
-                    None => hear(*conn, session, Some(pace.pass(bytes, now)), &mut requests),
+                    None => {
+                        let passing = bytes.slice_ref(pace.pass(bytes, now));
+                        hear(*conn, session, Some(&passing), &mut requests);
+                    }
                 })?;
                 ended = length == Some(0);
             }
@@ -240,12 +272,12 @@ impl<R: Runtime> Conn<'_, R> {
 }
 
 /// Reads what the client said, or, without bytes, that it will say no more.
-fn hear(conn: ConnId, session: &mut Session, bytes: Option<&[u8]>, requests: &mut Vec<Request>) {
+fn hear(conn: ConnId, session: &mut Session, bytes: Option<&Bytes>, requests: &mut Vec<Request>) {
     // A long line that comes in many pieces is not to be copied with each.
     let before = (session.memory_bytes() <= KEPT_BYTES_MAX).then(|| session.clone());
     let _reading = Reading { conn, before, bytes };
     match bytes {
-        Some(bytes) => session.feed(bytes, requests),
+        Some(bytes) => session.feed_bytes(bytes, requests),
         None => session.finish(requests),
     }
 }
@@ -258,14 +290,14 @@ struct Reading<'a> {
     conn: ConnId,
     /// The session as it was before, if its unfinished line is short.
     before: Option<Session>,
-    bytes: Option<&'a [u8]>,
+    bytes: Option<&'a Bytes>,
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let Reading { conn, before, bytes } = self;
-            let (end, bytes) = (bytes.is_none(), bytes.unwrap_or_default().escape_ascii());
+            let (end, bytes) = (bytes.is_none(), bytes.map_or(&[][..], Bytes::as_ref).escape_ascii());
             error!(%conn, ?before, %bytes, end, "a bug in reading this");
         }
     }
@@ -287,17 +319,20 @@ async fn readable(reader: &mut impl Reader) {
 
 /// Hands what is there, `most` bytes of it, to `read` (nothing at the end of the stream) and says how many bytes it was;
 /// `None` if there was nothing to read after all.
-fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&[u8])) -> io::Result<Option<usize>> {
-    BUFFER.with_borrow_mut(|buffer| match reader.try_read(&mut buffer[..most]) {
+fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&Bytes)) -> io::Result<Option<usize>> {
+    let buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; READ_BYTES_MAX]);
+    let mut lent = Lent { buffer, length: 0 };
+    match reader.try_read(&mut lent.buffer[..most]) {
         Ok(length) => {
-            read(&buffer[..length]);
+            lent.length = length;
+            read(&Bytes::from_owner(lent));
             Ok(Some(length))
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
             Ok(None)
         }
         Err(error) => Err(error),
-    })
+    }
 }
 
 /// Runs both until the first has ended or the second has failed.

@@ -14,7 +14,7 @@ use crate::protocol::Request;
 use crate::{ConnId, Origin};
 
 /// How many reads (of up to [`READ_BYTES_MAX`](super::conn::READ_BYTES_MAX) each) and new connections wait at most.
-const PERMITS: usize = 16;
+pub(super) const PERMITS: usize = 16;
 
 /// What the driver is told.
 pub(super) enum Input {
