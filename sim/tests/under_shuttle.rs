@@ -88,7 +88,7 @@ fn every_order(messages: usize, schedules_expected: usize, orders_expected: usiz
 #[test]
 fn dfs_sees_every_order_in_which_two_producers_can_arrive() {
     every_order(1, 24, 2);
-    every_order(2, 8_802, 6);
+    every_order(2, 10_076, 6);
 }
 
 #[test]
