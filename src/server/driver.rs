@@ -17,15 +17,18 @@ use super::staged::{Push, Staged};
 use crate::protocol::{Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
-/// How much one client's lines may cost before it is the next client's turn: rendered bytes, and [`LINE_COST`] a line.
-const TURN_COST: usize = 64 * 1024;
+/// How much one client's lines may cost before it is the next client's turn. Costs are counted in deliveries of a short line.
+const TURN_COST: usize = 4096;
 
-/// How much is done, in the same measure, before the connections write what has come together for them: the less often they
-/// do, the more they find.
-const YIELD_COST: usize = 512 * 1024;
+/// How much is done before the connections write what has come together for them. The less often they do, the more they find,
+/// and the longer everybody waits: here a fifth of a millisecond at most, so that a flood is hardly felt by others.
+const YIELD_COST: usize = 3072;
 
-/// What a line costs at least, as if it were so many bytes.
-const LINE_COST: usize = 128;
+/// What it costs to take a line, whomever it is for.
+const LINE_COST: usize = 10;
+
+/// How many bytes cost as much again as the delivery of a short line.
+const BYTES_PER_COST: usize = 256;
 
 pub(super) struct Driver<R> {
     runtime: R,
@@ -42,7 +45,7 @@ pub(super) struct Driver<R> {
     stopped: bool,
     /// An outbox fills while its connection waits for a turn.
     pressed: bool,
-    /// What has been done since the turn began, as bytes.
+    /// What has been done since the connections had their turn.
     cost: usize,
     /// For whom lines are staged, and how many bytes in all.
     staged: Vec<ConnId>,
@@ -313,7 +316,7 @@ impl<R: Runtime> Driver<R> {
         }
         let (was_empty, before) = (staged.is_empty(), self.staged_bytes);
         let pushed = staged.push(&mut self.staged_bytes, write);
-        self.cost += self.staged_bytes - before;
+        self.cost += 1 + (self.staged_bytes - before) / BYTES_PER_COST;
         if was_empty && !staged.is_empty() {
             self.staged.push(conn);
         }

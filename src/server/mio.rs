@@ -32,8 +32,9 @@ use self::timers::{Sleep, Timers};
 use super::runtime::Runtime;
 use crate::Millis;
 
-/// How many tasks run at most before sockets and timers have their turn.
-const RUNS_MAX: usize = 256;
+/// How long tasks run before sockets and timers have their turn: whoever has nothing to do with those who keep them busy waits
+/// no longer, and the task's turn that goes on by then.
+const RUN_MAX: Duration = Duration::from_micros(100);
 
 /// How many sockets one wait tells of at most.
 const EVENTS_MAX: usize = 1024;
@@ -86,7 +87,8 @@ impl Mio {
         let mut context = Context::from_waker(&waker);
         waker.wake_by_ref();
         loop {
-            for _ in 0..RUNS_MAX {
+            let begin = Instant::now();
+            while begin.elapsed() < RUN_MAX {
                 match self.executor.next() {
                     None => break,
                     Some(Job::Task(task)) => {
