@@ -18,7 +18,7 @@ use crate::protocol::{Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
 /// How much one client's lines may cost before it is the next client's turn. Costs are counted in deliveries of a short line.
-const TURN_COST: usize = 4096;
+const TURN_COST: usize = 2048;
 
 /// How much is done before the connections write what has come together for them. The less often they do, the more they find,
 /// and the longer everybody waits: here a fifth of a millisecond at most, so that a flood is hardly felt by others.
