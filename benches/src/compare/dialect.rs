@@ -34,6 +34,15 @@ pub(crate) enum To<'a> {
     Group(&'a str, &'a [String]),
 }
 
+impl<'a> To<'a> {
+    /// What a message for it is addressed to: the peer's name, or the group's.
+    fn name(self) -> &'a str {
+        match self {
+            To::Peer(name) | To::Group(name, _) => name,
+        }
+    }
+}
+
 /// How one talks to a broker.
 pub(crate) trait Dialect: Sync {
     /// Logs in, and asks for whatever is sent to that name.

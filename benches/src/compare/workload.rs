@@ -167,8 +167,12 @@ struct Moment {
     delivered: u64,
 }
 
+fn name(prefix: char, number: usize) -> String {
+    format!("{prefix}{number:04}")
+}
+
 fn names(prefix: char, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{prefix}{number:04}")).collect()
+    (0..count).map(|number| name(prefix, number)).collect()
 }
 
 impl World<'_> {
@@ -253,7 +257,7 @@ impl World<'_> {
         self.settle(&mut senders)?;
         self.settle(&mut receivers)?;
         for (number, (sender, receiver)) in senders.into_iter().zip(receivers).enumerate() {
-            let (from, to) = (format!("s{number:04}"), format!("r{number:04}"));
+            let (from, to) = (name('s', number), name('r', number));
             let listens = self.receiver(&to, text_bytes, [(number, from.clone())]);
             talk.join(receiver, listens, Then::Acknowledge)?;
             let client = talk.join(sender, self.receiver(&from, text_bytes, []), Then::Acknowledge)?;
@@ -309,7 +313,7 @@ impl World<'_> {
         let mut talk = Talk::new()?;
         self.join_pairs(&mut talk, beside, 64, 256, u64::MAX)?;
         let (one, other) = (beside, beside + 1);
-        let (one_name, other_name) = (format!("s{one:04}"), format!("r{one:04}"));
+        let (one_name, other_name) = (name('s', one), name('r', one));
         let mut clients =
             client::log_in(self.address(), self.dialect, &[one_name.clone(), other_name.clone()], 2)?;
         let (Some(second), Some(first)) = (clients.pop(), clients.pop()) else { return Ok(Vec::new()) };

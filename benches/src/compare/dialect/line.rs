@@ -55,11 +55,8 @@ impl Dialect for Forwarded {
     }
 
     fn message(&self, to: To, text: &[u8]) -> Vec<Vec<u8>> {
-        match to {
-            To::Peer(_) => Line.message(to, text),
-            // It knows by itself to whom.
-            To::Group(group, _) => Line.message(To::Peer(group), text),
-        }
+        // Who is in a group it knows by itself.
+        Line.message(To::Peer(to.name()), text)
     }
 
     fn arriving(&self, _: &str, to: To, text: &[u8], _: &[u8]) -> Option<Vec<u8>> {

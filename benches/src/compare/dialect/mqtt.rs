@@ -37,13 +37,6 @@ fn subscribe(topic: &str, id: u8) -> Step {
     Step::new(packet(SUBSCRIBE, &body), [0x90, 3, 0, id, 0])
 }
 
-fn topic<'a>(to: To<'a>) -> &'a str {
-    match to {
-        To::Peer(name) => name,
-        To::Group(group, _) => group,
-    }
-}
-
 impl Dialect for Mqtt {
     fn log_in(&self, name: &str) -> Vec<Step> {
         // Version 4, a clean session, no keep-alive.
@@ -60,7 +53,7 @@ impl Dialect for Mqtt {
     }
 
     fn message(&self, to: To, text: &[u8]) -> Vec<Vec<u8>> {
-        vec![packet(PUBLISH, &[&string(topic(to)), text].concat())]
+        vec![packet(PUBLISH, &[&string(to.name()), text].concat())]
     }
 
     fn arriving(&self, _: &str, to: To, text: &[u8], _: &[u8]) -> Option<Vec<u8>> {

@@ -8,13 +8,6 @@ pub(crate) struct Nats;
 const PING: &[u8] = b"PING\r\n";
 const PONG: &[u8] = b"PONG\r\n";
 
-fn subject<'a>(to: To<'a>) -> &'a str {
-    match to {
-        To::Peer(name) => name,
-        To::Group(group, _) => group,
-    }
-}
-
 impl Dialect for Nats {
     fn log_in(&self, name: &str) -> Vec<Step> {
         let connect =
@@ -31,13 +24,13 @@ impl Dialect for Nats {
     }
 
     fn message(&self, to: To, text: &[u8]) -> Vec<Vec<u8>> {
-        let head = format!("PUB {} {}\r\n", subject(to), text.len());
+        let head = format!("PUB {} {}\r\n", to.name(), text.len());
         vec![[head.as_bytes(), text, b"\r\n"].concat()]
     }
 
     fn arriving(&self, _: &str, to: To, text: &[u8], _: &[u8]) -> Option<Vec<u8>> {
         let sid = if matches!(to, To::Peer(_)) { 1 } else { 2 };
-        let head = format!("MSG {} {sid} {}\r\n", subject(to), text.len());
+        let head = format!("MSG {} {sid} {}\r\n", to.name(), text.len());
         Some([head.as_bytes(), text, b"\r\n"].concat())
     }
 
