@@ -29,7 +29,7 @@ impl Text {
     /// # Errors
     /// [`TextError`] names the first rule that the bytes break; that they are UTF-8 is looked at first.
     pub fn parse(bytes: Bytes) -> Result<Text, TextError> {
-        check(&bytes).map(|()| Text(bytes))
+        Text::parse_or(bytes).map_err(|(error, _)| error)
     }
 
     /// As [`parse`](Text::parse), and hands back what is none.
