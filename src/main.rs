@@ -6,13 +6,20 @@ mod cli;
 
 use std::process::ExitCode;
 
+use cli::args::{Command, ConfigCommand, Parsed};
+
 fn main() -> ExitCode {
-    let arguments = match cli::args::parse() {
-        Ok(arguments) => arguments,
+    let Parsed { command, settings, matches } = match cli::args::parse() {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    match arguments.command {
-        cli::args::Command::Serve(options) => cli::serve::run(&options),
-        cli::args::Command::Chat(options) => cli::chat::run(&options),
+    match command {
+        Command::Serve(options) => cli::serve::run(&options),
+        Command::Chat(options) => cli::chat::run(&options),
+        Command::Config { command } => match command {
+            ConfigCommand::Check(options) => cli::config::check(&options),
+            ConfigCommand::Show(_) => cli::config::show(&cli::args::flags(), &matches, &settings),
+            ConfigCommand::Default => cli::config::default(&cli::args::flags()),
+        },
     }
 }

@@ -1,17 +1,19 @@
 //! What may stand on the command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use seriatim::Limits;
 use seriatim::protocol::Name;
 use seriatim::server::Config;
 use seriatim::server::mio::sockets::Address;
 
 use super::machine;
+use super::settings::{self, Settings};
 use super::units::{Count, Network, OrOff, Seconds};
 
 /// Where the server listens and the client connects if nothing else is said.
@@ -34,10 +36,30 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Talk through a server: at a prompt, or with lines piped in and out.
     Chat(ChatOptions),
+    /// Check or show the configuration of a server.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read all that serve would read, and say whether it is in order.
+    Check(ServeOptions),
+    /// Show what is in force and where it comes from, as a file that has the same effect.
+    Show(ServeOptions),
+    /// Print a file of all settings, with what they mean and their defaults.
+    Default,
 }
 
 #[derive(Args)]
 pub(crate) struct ServeOptions {
+    /// A file of settings, in TOML; what it may hold is shown by `seriatim config default`. Flags come first, then variables
+    /// of the environment (--line-bytes-max is SERIATIM_LINE_BYTES_MAX), then the file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Where to listen: HOST:PORT (port 0 picks a free one; [::] is IPv6 only) or unix:PATH. May be given several times.
     #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
     pub(crate) listen: Vec<Address>,
@@ -196,9 +218,55 @@ impl FromStr for Target {
     }
 }
 
-/// Reads the command line. If there is nothing to run, says why (or helps, if asked) and returns the exit code.
-pub(crate) fn parse() -> Result<Arguments, ExitCode> {
-    Arguments::try_parse().map_err(|error| match error.kind() {
+/// What is to be run, and with what.
+pub(crate) struct Parsed {
+    pub(crate) command: Command,
+    /// What the environment and a file said, and all that is in force: for whoever shows it.
+    pub(crate) settings: Settings,
+    pub(crate) matches: ArgMatches,
+}
+
+/// Reads the command line, and what else there is of settings. If there is nothing to run, says why (or helps, if asked) and
+/// returns the exit code.
+pub(crate) fn parse() -> Result<Parsed, ExitCode> {
+    let mut matches = Arguments::command().try_get_matches().map_err(explain)?;
+    let mut settings = Settings::new();
+    if has_settings(&matches) {
+        let flags = flags();
+        settings = settings::gather(&flags, innermost(&matches)).map_err(|error| {
+            super::complain(error);
+            ExitCode::from(2)
+        })?;
+        let set = |flags| settings::with_defaults(flags, &settings);
+        let command = Arguments::command().mut_subcommand("serve", set);
+        let command = command.mut_subcommand("config", |config| {
+            config.mut_subcommand("check", set).mut_subcommand("show", set)
+        });
+        matches = command.try_get_matches().map_err(explain)?;
+    }
+    let Arguments { command } = Arguments::from_arg_matches(&matches).map_err(explain)?;
+    Ok(Parsed { command, settings, matches: innermost(&matches).clone() })
+}
+
+/// The flags that are the settings of a server.
+pub(crate) fn flags() -> clap::Command {
+    ServeOptions::augment_args(clap::Command::new("seriatim"))
+}
+
+/// Whether it is a command that has the settings of a server.
+fn has_settings(matches: &ArgMatches) -> bool {
+    innermost(matches).try_contains_id("config").is_ok()
+}
+
+/// What belongs to the command inside of all others.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| innermost(matches))
+}
+
+/// Helps, or says what is wrong.
+#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
+fn explain(error: clap::Error) -> ExitCode {
+    match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -209,11 +277,11 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
             super::complain(one_line(&error.to_string()));
             ExitCode::from(2)
         }
-    })
+    }
 }
 
 /// The first paragraph of clap's message as one line, without its label.
-fn one_line(message: &str) -> String {
+pub(super) fn one_line(message: &str) -> String {
     let paragraph = message.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
     let words: Vec<&str> = paragraph.split_whitespace().collect();
     words.join(" ")

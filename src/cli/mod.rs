@@ -1,16 +1,31 @@
-//! The two commands, and what a person or a script sees of them.
+//! The commands, and what a person or a script sees of them.
 
 pub(crate) mod args;
 pub(crate) mod chat;
+pub(crate) mod config;
 mod machine;
 pub(crate) mod serve;
+mod settings;
 mod signals;
 mod units;
 
 use std::fmt::Display;
+use std::process::ExitCode;
 
 /// One line on standard error, whatever has become of standard error.
 fn complain(message: impl Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "seriatim: {message}");
+}
+
+/// On standard output, unless nobody reads it.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(format_args!("cannot write: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

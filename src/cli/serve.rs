@@ -26,6 +26,11 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
     }
 }
 
+/// Whether it would serve, as far as can be said without listening.
+pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
+    options.config().map(drop)
+}
+
 /// Serves until a signal has come and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
     let mut config = options.config()?;
