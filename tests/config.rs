@@ -1,6 +1,7 @@
 //! Where the settings of a server may stand, with the real program.
 
-#[path = "common/mod.rs"]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;
