@@ -25,6 +25,10 @@ pub struct Limits {
     pub refusals_max: usize,
     /// How long a connection may take to log in, in milliseconds.
     pub login_ms_max: u64,
+    /// Whether only who has an account may log in.
+    pub account_required: bool,
+    /// Whether passwords are taken over connections that others may listen to.
+    pub clear_passwords_allowed: bool,
     /// How long a client that is logged in may say nothing, in milliseconds.
     pub idle_ms_max: Option<u64>,
     /// How long a connection that is being closed may take to accept what waits for it, in milliseconds.
@@ -53,6 +57,8 @@ impl Default for Limits {
             logins_pending_max: 1_000,
             refusals_max: 64,
             login_ms_max: 10_000,
+            account_required: false,
+            clear_passwords_allowed: false,
             idle_ms_max: None,
             flush_ms_max: 30_000,
             refusal_ms_max: 1_000,

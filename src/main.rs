@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(options) => cli::serve::run(&options),
         Command::Chat(options) => cli::chat::run(&options),
+        Command::Account(options) => cli::account::run(&options),
         Command::Config { command } => match command {
             ConfigCommand::Check(options) => cli::config::check(&options),
             ConfigCommand::Show(_) => cli::config::show(&cli::args::flags(), &matches, &settings),

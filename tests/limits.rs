@@ -144,7 +144,7 @@ fn g9_logins_pending() {
     let mut server = Server::start(&["--logins-pending-max=2", "--login-timeout=3600"]);
     let mut bob = server.log_in("bob");
     let (_silent, mut late) = (server.connect(), server.connect());
-    late.send("not a name");
+    late.send("not-a-name!");
     assert!(late.line().unwrap().starts_with("error bad-name"));
     assert_eq!(server.connect().rest(), [LOGINS]);
     assert!(server.wait_for_log("refused a connection").contains("reason=too many logins pending"));

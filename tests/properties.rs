@@ -274,7 +274,10 @@ proptest! {
                 Effect::Abort(conn) if newest == Some(conn) && !stopping => dropped += 1,
                 Effect::Abort(_) => aborted += 1,
                 Effect::Send { to, reply: Reply::Bye(why) } => bye = Some((to[0], why.to_string())),
-                Effect::Send { .. } | Effect::StopReading(_) | Effect::Stop => {}
+                Effect::Send { .. }
+                | Effect::VerifyPassword { .. }
+                | Effect::StopReading(_)
+                | Effect::Stop => {}
             }
         }
         let counters = world.state.counters();

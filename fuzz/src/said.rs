@@ -3,7 +3,12 @@
 use seriatim::Limits;
 use seriatim::protocol::Name;
 
-const CODES: [&str; 11] = [
+const CODES: [&str; 16] = [
+    "name-reserved",
+    "wrong-password",
+    "no-such-account",
+    "account-required",
+    "unencrypted",
     "name-taken",
     "bad-name",
     "no-colon",
@@ -17,7 +22,10 @@ const CODES: [&str; 11] = [
     "unknown-command",
 ];
 
-const FAREWELLS: [&str; 9] = [
+const FAREWELLS: [&str; 12] = [
+    "banned",
+    "kicked",
+    "server restarting",
     "quit",
     "login timeout",
     "too slow",

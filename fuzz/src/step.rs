@@ -174,9 +174,17 @@ impl Bench {
             Event::Connected(conn, _) => self.conns.contains_key(conn),
             Event::Requested(conn, _)
             | Event::InputEnded(conn)
+            | Event::Secured(conn)
+            | Event::PasswordVerified(conn, _)
             | Event::OutboxOverflowed(conn)
+            | Event::Kicked(conn)
             | Event::Disconnected(conn) => !self.conns.contains_key(conn),
-            Event::Ticked(_) | Event::ShutdownRequested => false,
+            Event::Ticked(_)
+            | Event::AccountsChanged(_)
+            | Event::Banned(_)
+            | Event::Unbanned(_)
+            | Event::ShutdownRequested
+            | Event::RestartRequested => false,
         };
         let before = senseless.then(|| self.states[0].clone());
         match event {
@@ -203,6 +211,10 @@ impl Bench {
                     assert!(!life.bye && !life.closed, "{conn} gets something behind its end");
                     life.bye = matches!(reply, Reply::Bye(_));
                 }
+            }
+            Effect::VerifyPassword { conn, .. } => {
+                let life = self.conns.get(conn).expect("only those who are there give passwords");
+                assert!(!life.bye && !life.closed, "{conn} gives a password behind its end");
             }
             Effect::StopReading(conn) => {
                 let life = self.conns.get_mut(conn).expect("only those who are there are read");
@@ -233,7 +245,7 @@ fn show(effect: Effect, seen: &mut Vec<(usize, Seen)>) {
         }
         Effect::Close { conn, .. } => see(conn, Seen::Closed),
         Effect::Abort(conn) => see(conn, Seen::Aborted),
-        Effect::StopReading(_) | Effect::Stop => {}
+        Effect::VerifyPassword { .. } | Effect::StopReading(_) | Effect::Stop => {}
     }
 }
 

@@ -382,7 +382,8 @@ async fn readable(reader: &mut impl Reader, seen: &Mutex<Seen>) -> bool {
 
 fn heed(seen: &mut Seen, line: &str) {
     seen.welcome |= line.starts_with("welcome ");
-    seen.refusals += usize::from(line.starts_with("error name-taken") || line.starts_with("error bad-name"));
+    let refusals = ["error name-taken", "error bad-name", "error no-such-account"];
+    seen.refusals += usize::from(refusals.iter().any(|refusal| line.starts_with(refusal)));
     seen.pongs += usize::from(line.starts_with("pong"));
 }
 

@@ -148,7 +148,12 @@ fn take(state: &mut State, client: usize, its_move: &Move) -> Result<(), String>
             let welcome = matches!(&effects[..], [Effect::Send { reply: Reply::Welcome(_), .. }]);
             let taken = matches!(
                 &effects[..],
-                [Effect::Send { reply: Reply::Error(Refusal::NameTaken(_) | Refusal::BadName(_)), .. }]
+                [Effect::Send {
+                    reply: Reply::Error(
+                        Refusal::NameTaken(_) | Refusal::BadName(_) | Refusal::NoSuchAccount(_)
+                    ),
+                    ..
+                }]
             );
             let is_a_name = !name.contains(':');
             if welcome != (free && is_a_name) || taken == (free && is_a_name) {

@@ -141,8 +141,12 @@ impl Marks {
                     self.hit("a connection ended that was active");
                 }
             }
-            Event::ShutdownRequested => self.stopping = true,
-            Event::Ticked(_) => {}
+            Event::ShutdownRequested | Event::RestartRequested => self.stopping = true,
+            Event::PasswordVerified(_, true) => self.hit("a password was right"),
+            Event::PasswordVerified(_, false) => self.hit("a password was wrong"),
+            Event::Kicked(_) => self.hit("a session was kicked"),
+            Event::Banned(_) => self.hit("an address was banned"),
+            Event::Ticked(_) | Event::Secured(_) | Event::AccountsChanged(_) | Event::Unbanned(_) => {}
         }
     }
 
@@ -174,7 +178,7 @@ impl Marks {
                 });
             }
             Effect::Stop => self.hit("the server stopped"),
-            Effect::StopReading(_) => {}
+            Effect::StopReading(_) | Effect::VerifyPassword { .. } => {}
         }
     }
 
@@ -207,6 +211,9 @@ impl Marks {
                 Farewell::AddressFull => "bye: too many connections from your address",
                 Farewell::AddressTooFast => "bye: too many new connections from your address",
                 Farewell::TooManyLogins => "bye: too many logins pending",
+                Farewell::Banned => "bye: banned",
+                Farewell::Kicked => "bye: kicked",
+                Farewell::Restarting => "bye: server restarting",
             }),
             Reply::Peers(_) | Reply::Pong(_) | Reply::Help => {}
         }
@@ -217,6 +224,11 @@ impl Marks {
             Refusal::NameTaken(_) => "a name was taken",
             Refusal::BadName(NameError::NotLoggedIn | NameError::Control) => "a line came before the name",
             Refusal::BadName(_) => "a name was bad",
+            Refusal::NameReserved(_) => "a name was reserved",
+            Refusal::WrongPassword(_) => "somebody gave a wrong password",
+            Refusal::NoSuchAccount(_) => "a password for a name without an account",
+            Refusal::AccountRequired => "a name without an account where one is required",
+            Refusal::Unencrypted => "a password that others may have read",
             Refusal::NoColon => "a line had no colon",
             // The receipt alone means that everybody else is here.
             Refusal::NoSuchPeer(missing) if matches!(&missing[..], [one] if one.as_str().starts_with('~')) => {

@@ -39,6 +39,17 @@ impl Runtime for SimRuntime {
         self.world.clone().sleep_until(at.0)
     }
 
+    /// As long as it takes others to have a turn, or many.
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        async {
+            yield_now().await;
+            work()
+        }
+    }
+
     fn preempt(&self) -> impl Future<Output = ()> + Send {
         yield_now()
     }

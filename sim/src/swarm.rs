@@ -349,7 +349,8 @@ fn script(rng: &mut Rng, names: &[String], habits: &Habits) -> Script {
             ops.push(Op::Blank);
         }
         if rng.u32(0..20) == 0 {
-            ops.push(Op::LogIn { name: "no name".to_owned(), insist: false });
+            let name = if rng.bool() { "no name" } else { "no-name!" };
+            ops.push(Op::LogIn { name: name.to_owned(), insist: false });
         }
         if rng.u32(0..20) > 0 {
             ops.push(Op::LogIn { name: spelled(rng, names), insist: rng.u32(0..4) > 0 });

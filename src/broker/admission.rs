@@ -3,8 +3,8 @@
 
 use alloc::collections::BTreeSet;
 
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 
 use super::effect::CloseReason;
 use super::event::Millis;
@@ -24,6 +24,8 @@ pub(super) struct Admission {
     refused: usize,
     /// What is known of each origin that has connections, or had some a short while ago.
     origins: HashMap<Origin, Tally, SecretHash>,
+    /// Where nobody is welcome from.
+    banned: HashSet<Origin, SecretHash>,
     /// When those without connections can be forgotten. That needs no alarm: nothing grows while nobody comes.
     forgets: BTreeSet<(Millis, Origin)>,
 }
@@ -51,6 +53,7 @@ impl Admission {
             admitted: 0,
             greeting: 0,
             refused: 0,
+            banned: HashSet::with_hasher(hash.clone()),
             origins: HashMap::with_hasher(hash),
             forgets: BTreeSet::new(),
         }
@@ -63,6 +66,9 @@ impl Admission {
         limits: &Limits,
         now: Millis,
     ) -> Result<Standing, CloseReason> {
+        if self.banned.contains(&origin) {
+            return Err(CloseReason::Banned);
+        }
         if self.admitted >= limits.connections_max {
             return Err(CloseReason::ServerFull);
         }
@@ -88,6 +94,15 @@ impl Admission {
             self.origins.insert(origin, Tally { open: tally.open + 1, connects });
         }
         Ok(Standing::Admitted(origin))
+    }
+
+    /// Lets nobody in from there, or somebody again. Whoever is exempt cannot be banned.
+    pub(super) fn ban(&mut self, origin: Origin, banned: bool) {
+        if !banned {
+            self.banned.remove(&origin);
+        } else if origin != Origin::Exempt {
+            self.banned.insert(origin);
+        }
     }
 
     /// Keeps a place for a connection that is refused, so that it can be told why; or says that none is left.

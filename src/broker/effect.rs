@@ -4,8 +4,8 @@ use core::fmt;
 
 use smallvec::SmallVec;
 
-use super::event::ConnId;
-use crate::protocol::{Farewell, Reply};
+use super::event::{ConnId, Millis};
+use crate::protocol::{Farewell, Name, Password, Reply};
 
 /// The connections that an effect is for: each once.
 pub type Conns = SmallVec<[ConnId; 4]>;
@@ -21,6 +21,18 @@ pub enum Effect {
         to: Conns,
         /// What they get.
         reply: Reply,
+    },
+    /// Find out whether this is the password of this name, but not before that moment, and report
+    /// [`PasswordVerified`](super::Event::PasswordVerified). Until then, tell nothing of what this client sends.
+    VerifyPassword {
+        /// Who gave it.
+        conn: ConnId,
+        /// Whose it is said to be.
+        name: Name,
+        /// What was given.
+        password: Password,
+        /// When it may be looked at: who guesses has to wait.
+        at: Millis,
     },
     /// Read no more from this connection and report [`InputEnded`](super::Event::InputEnded) behind what was read; go on
     /// writing.
@@ -62,6 +74,12 @@ pub enum CloseReason {
     AddressTooFast,
     /// As many connections have not logged in yet as may be.
     TooManyLogins,
+    /// The operator wants nobody from its address.
+    Banned,
+    /// The operator ended it.
+    Kicked,
+    /// The server is going away, and comes back at once.
+    Restarting,
 }
 
 /// What the client is told, or that it left first.
@@ -78,7 +96,7 @@ impl core::error::Error for CloseReason {}
 
 impl CloseReason {
     /// All of them, in order.
-    pub const ALL: [CloseReason; 10] = [
+    pub const ALL: [CloseReason; 13] = [
         CloseReason::InputEnded,
         CloseReason::Quit,
         CloseReason::LoginTimeout,
@@ -89,6 +107,9 @@ impl CloseReason {
         CloseReason::AddressFull,
         CloseReason::AddressTooFast,
         CloseReason::TooManyLogins,
+        CloseReason::Banned,
+        CloseReason::Kicked,
+        CloseReason::Restarting,
     ];
 
     /// Whether the connection was never let in.
@@ -97,13 +118,16 @@ impl CloseReason {
             CloseReason::ServerFull
             | CloseReason::AddressFull
             | CloseReason::AddressTooFast
-            | CloseReason::TooManyLogins => true,
+            | CloseReason::TooManyLogins
+            | CloseReason::Banned => true,
             CloseReason::InputEnded
             | CloseReason::Quit
             | CloseReason::LoginTimeout
             | CloseReason::TooSlow
             | CloseReason::ShuttingDown
-            | CloseReason::Idle => false,
+            | CloseReason::Idle
+            | CloseReason::Kicked
+            | CloseReason::Restarting => false,
         }
     }
 
@@ -120,6 +144,9 @@ impl CloseReason {
             CloseReason::AddressFull => Farewell::AddressFull,
             CloseReason::AddressTooFast => Farewell::AddressTooFast,
             CloseReason::TooManyLogins => Farewell::TooManyLogins,
+            CloseReason::Banned => Farewell::Banned,
+            CloseReason::Kicked => Farewell::Kicked,
+            CloseReason::Restarting => Farewell::Restarting,
         })
     }
 }

@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::origin::Origin;
-use crate::protocol::Request;
+use crate::protocol::{Name, Request};
+use alloc::vec::Vec;
 
 /// One connection. Minted by the shell and never used again: neither an address nor a file descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +46,13 @@ pub enum Event {
     Ticked(Millis),
     /// A client has connected.
     Connected(ConnId, Origin),
-    /// A client has sent a line.
+    /// What this client sends can be read by nobody on the way: passwords are welcome.
+    Secured(ConnId),
+    /// A client has sent a line. Between [`VerifyPassword`](super::Effect::VerifyPassword) and its answer, the shell keeps what
+    /// this client sends.
     Requested(ConnId, Request),
+    /// Whether the password that a client gave is the one of its name.
+    PasswordVerified(ConnId, bool),
     /// Nothing more comes from this client: it closed its side, or the shell stopped reading as told.
     InputEnded(ConnId),
     /// More was sent to this connection than its outbox holds. What did not fit is gone, and nothing has been put behind
@@ -54,8 +60,19 @@ pub enum Event {
     OutboxOverflowed(ConnId),
     /// The connection is gone, for whatever reason. Said exactly once, and nothing more follows about it.
     Disconnected(ConnId),
+    /// These are the names that belong to accounts from now on. Whoever holds one of them keeps it.
+    AccountsChanged(Vec<Name>),
+    /// The operator wants this session to end.
+    Kicked(ConnId),
+    /// The operator wants nobody from there: who is there is kicked, and who comes is refused. Whoever is exempt from limits on
+    /// addresses cannot be banned.
+    Banned(Origin),
+    /// Whoever comes from there is welcome again.
+    Unbanned(Origin),
     /// The operator wants the server to stop.
     ShutdownRequested,
+    /// The same, and that it comes back at once.
+    RestartRequested,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! - `event`: what can have happened;
 //! - `effect`: what the shell is told to do about it;
 //! - `admission`: who may come in;
+//! - `guesses`: who has given wrong passwords, and has to wait;
 //! - `counters`: how often what has happened;
 //! - `state`: all that the broker remembers, with the life of a connection drawn on it;
 //! - `step`: the heart.
@@ -13,6 +14,7 @@ mod admission;
 mod counters;
 mod effect;
 mod event;
+mod guesses;
 mod origin;
 mod state;
 mod step;

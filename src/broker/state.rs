@@ -11,8 +11,9 @@ use siphasher::sip::SipHasher13;
 
 use super::admission::{Admission, Standing};
 use super::counters::Counters;
-use super::effect::Conns;
+use super::effect::{CloseReason, Conns};
 use super::event::{ConnId, Millis};
+use super::guesses::Guesses;
 use crate::Limits;
 use crate::protocol::Name;
 
@@ -21,15 +22,20 @@ use crate::protocol::Name;
 /// The life of one connection:
 ///
 /// ```text
-///  Connected            a free name            InputEnded, /quit,
+///  Connected            a free name            InputEnded, /quit, kicked,
 ///      │                     │                 overflow, shutdown
 ///      ▼                     ▼                        │
 ///  ┌──────────┐         ┌──────────┐                  ▼        ┌──────────┐
 ///  │ Greeting │────────►│  Active  │──────────────────────────►│ Closing  │
 ///  └──────────┘         └──────────┘                           └──────────┘
-///      │      login timeout, InputEnded, overflow, shutdown      ▲    │ flushed, or given up
-///      └─────────────────────────────────────────────────────────┘    ▼
-///                                       Disconnected, from anywhere: forgotten
+///    ▲ │  │             ▲ right                                  ▲    │ flushed, or given up
+///    │ │  ▼ a password  │                                        │    ▼
+///    │ │ ┌───────────┐  │               Disconnected, from anywhere: forgotten
+///    │ │ │ Verifying │──┘                                        │
+///    │ │ └───────────┘                                           │
+///    └─┼──────┤ wrong                                            │
+///      └──────┴──────────────────────────────────────────────────┘
+///             login timeout, InputEnded, kicked, overflow, shutdown
 /// ```
 ///
 /// A connection that is refused is `Closing` from the beginning. A name is held by exactly the connections that are
@@ -45,7 +51,10 @@ pub struct State {
     names: HashMap<Name, ConnId, TextHash>,
     /// How many names have been given back.
     names_freed: Shortcut<u64>,
+    /// The names that belong to accounts.
+    pub(super) accounts: HashSet<Name, TextHash>,
     pub(super) admission: Admission,
+    pub(super) guesses: Guesses,
     /// When each greeting connection must have logged in.
     pub(super) logins: Deadlines,
     /// When to look whether a peer has said something lately: one moment for each peer, and none later than it must.
@@ -55,6 +64,8 @@ pub struct State {
     /// When each refused connection must be gone.
     pub(super) refusals: Deadlines,
     pub(super) drain: Drain,
+    /// Why the drain, for those who are told.
+    pub(super) farewell: CloseReason,
     pub(super) counters: Counters,
 }
 
@@ -64,6 +75,8 @@ pub(super) struct Conn {
     pub(super) phase: Phase,
     /// More may come from it.
     pub(super) input_open: bool,
+    /// Nobody reads on the way what it sends.
+    pub(super) secured: bool,
     pub(super) standing: Standing,
     /// When its last line came.
     pub(super) heard_at: Millis,
@@ -101,15 +114,24 @@ impl<T> Eq for Shortcut<T> {}
 impl Conn {
     pub(super) fn new(phase: Phase, input_open: bool, standing: Standing) -> Conn {
         let (heard_at, idle_at) = (Millis(0), Millis(0));
-        Conn { phase, input_open, standing, heard_at, idle_at, route: Shortcut(None) }
+        Conn { phase, input_open, secured: false, standing, heard_at, idle_at, route: Shortcut(None) }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Greeting,
+    /// It has given a password for this name, and nobody knows yet whether that is right.
+    Verifying(Name),
     Active(Name),
     Closing,
+}
+
+impl Phase {
+    /// It has not logged in yet, and may still do so.
+    pub(super) fn is_login(&self) -> bool {
+        matches!(self, Phase::Greeting | Phase::Verifying(_))
+    }
 }
 
 /// How far the server's own end has come.
@@ -146,12 +168,15 @@ impl State {
             conns: HashMap::default(),
             names: HashMap::with_hasher(TextHash(seed)),
             names_freed: Shortcut(0),
+            accounts: HashSet::with_hasher(TextHash(seed)),
             admission: Admission::new(SecretHash(seed)),
+            guesses: Guesses::new(SecretHash(seed)),
             logins: Deadlines::default(),
             idles: BTreeSet::new(),
             flushes: Deadlines::default(),
             refusals: Deadlines::default(),
             drain: Drain::No,
+            farewell: CloseReason::ShuttingDown,
             counters: Counters::default(),
         }
     }
@@ -195,7 +220,7 @@ impl State {
     pub fn name(&self, conn: ConnId) -> Option<&Name> {
         match &self.conns.get(&conn)?.phase {
             Phase::Active(name) => Some(name),
-            Phase::Greeting | Phase::Closing => None,
+            Phase::Greeting | Phase::Verifying(_) | Phase::Closing => None,
         }
     }
 
@@ -255,7 +280,7 @@ impl State {
         let state = self.conns.get_mut(&conn)?;
         match core::mem::replace(&mut state.phase, Phase::Closing) {
             Phase::Closing => return None,
-            Phase::Greeting => self.admission.greeted(state.standing),
+            Phase::Greeting | Phase::Verifying(_) => self.admission.greeted(state.standing),
             Phase::Active(name) => {
                 self.idles.remove(&(state.idle_at, conn));
                 let holder = self.names.remove(&name);
@@ -349,7 +374,7 @@ impl BuildHasher for SecretHash {
 
 /// The same for texts alone: each is hashed in one piece, which takes half the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct TextHash([u64; 2]);
+pub(super) struct TextHash([u64; 2]);
 
 impl BuildHasher for TextHash {
     type Hasher = TextHasher;
@@ -359,7 +384,7 @@ impl BuildHasher for TextHash {
     }
 }
 
-struct TextHasher {
+pub(super) struct TextHasher {
     keys: [u64; 2],
     hash: u64,
 }

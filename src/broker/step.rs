@@ -11,7 +11,7 @@ use super::effect::{CloseReason, Conns, Effect};
 use super::event::{ConnId, Event, Millis};
 use super::origin::Origin;
 use super::state::{Conn, Drain, Phase, State};
-use crate::protocol::{LineError, Message, Name, NameError, Refusal, Reply, Request, Text};
+use crate::protocol::{Login, Message, Name, NameError, Password, Refusal, Reply, Request, Text};
 
 /// Takes one event and returns what is to be done about it.
 ///
@@ -42,11 +42,21 @@ pub fn step_into(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
     match event {
         Event::Ticked(now) => ticked(state, now, effects),
         Event::Connected(conn, origin) => connected(state, conn, origin, effects),
+        Event::Secured(conn) => secured(state, conn),
         Event::Requested(conn, request) => requested(state, conn, request, effects),
+        Event::PasswordVerified(conn, is_right) => password_verified(state, conn, is_right, effects),
         Event::InputEnded(conn) => input_ended(state, conn, effects),
         Event::OutboxOverflowed(conn) => end(state, conn, CloseReason::TooSlow, effects),
         Event::Disconnected(conn) => disconnected(state, conn, effects),
-        Event::ShutdownRequested => shutdown_requested(state, effects),
+        Event::AccountsChanged(names) => {
+            state.accounts.clear();
+            state.accounts.extend(names);
+        }
+        Event::Kicked(conn) => end(state, conn, CloseReason::Kicked, effects),
+        Event::Banned(origin) => banned(state, origin, effects),
+        Event::Unbanned(origin) => state.admission.ban(origin, false),
+        Event::ShutdownRequested => shutdown_requested(state, CloseReason::ShuttingDown, effects),
+        Event::RestartRequested => shutdown_requested(state, CloseReason::Restarting, effects),
     }
 }
 
@@ -54,7 +64,7 @@ fn ticked(state: &mut State, now: Millis, effects: &mut Vec<Effect>) {
     state.now = state.now.max(now);
     let now = state.now;
     while let Some(conn) = state.logins.pop(now) {
-        if state.conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
+        if state.conns.get(&conn).is_some_and(|conn| conn.phase.is_login()) {
             end(state, conn, CloseReason::LoginTimeout, effects);
         }
     }
@@ -86,7 +96,7 @@ fn connected(state: &mut State, conn: ConnId, origin: Origin, effects: &mut Vec<
         state.conns.insert(conn, Conn::new(Phase::Greeting, false, Standing::Uncounted));
         return match state.drain {
             Drain::Aborted => abort(state, conn, effects),
-            _ => end(state, conn, CloseReason::ShuttingDown, effects),
+            _ => end(state, conn, state.farewell, effects),
         };
     }
     match state.admission.admit(origin, &state.limits, state.now) {
@@ -95,9 +105,9 @@ fn connected(state: &mut State, conn: ConnId, origin: Origin, effects: &mut Vec<
     }
     let deadline = state.now.plus(state.limits.login_ms_max);
     let conns = &state.conns;
-    state.logins.push(deadline, conn, conns.len(), |conn| {
-        conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting)
-    });
+    state
+        .logins
+        .push(deadline, conn, conns.len(), |conn| conns.get(&conn).is_some_and(|conn| conn.phase.is_login()));
 }
 
 /// Does not let a connection in, and says why; or not even that, if too many are being told just now (guarantee G9).
@@ -119,7 +129,9 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
     let Some(known) = state.conns.get_mut(&conn) else { return };
     match &known.phase {
         Phase::Closing => {} // it sent this before it could know
-        Phase::Greeting => effects.push(reply(conn, log_in(state, conn, request))),
+        Phase::Greeting => greet(state, conn, &request, effects),
+        // The shell was to keep it. It cannot wait here, and nothing is lost without a word.
+        Phase::Verifying(_) => effects.push(refusal(conn, Refusal::BadName(NameError::NotLoggedIn))),
         Phase::Active(name) => {
             known.heard_at = state.now;
             let from = name.clone();
@@ -128,25 +140,69 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
     }
 }
 
-/// A line from a connection without a name: it is taken for one.
-fn log_in(state: &mut State, conn: ConnId, request: Request) -> Reply {
-    let name = match request {
-        Request::Plain(written) => Name::parse(written.as_str()),
-        Request::Malformed(error @ (LineError::TooLong { .. } | LineError::NotUtf8)) => {
-            return Reply::Error(Refusal::Line(error));
+fn secured(state: &mut State, conn: ConnId) {
+    if let Some(conn) = state.conns.get_mut(&conn) {
+        conn.secured = true;
+    }
+}
+
+/// A line from a connection without a name: it is taken for a login.
+fn greet(state: &mut State, conn: ConnId, request: &Request, effects: &mut Vec<Effect>) {
+    let login = Login::parse(request).and_then(|login| {
+        allow(state, conn, &login)?;
+        Ok(login)
+    });
+    effects.push(match login {
+        Ok(Login { name, password: Some(password) }) => verify(state, conn, name, password),
+        Ok(Login { name, password: None }) => log_in(state, conn, name),
+        Err(why) => refusal(conn, why),
+    });
+}
+
+/// Whether this login can be tried: who needs a password must have given one, and who does not must not.
+fn allow(state: &State, conn: ConnId, Login { name, password }: &Login) -> Result<(), Refusal> {
+    let limits = &state.limits;
+    let secured = limits.clear_passwords_allowed || state.conns.get(&conn).is_some_and(|conn| conn.secured);
+    match (state.accounts.contains(name), password) {
+        (true, None) => Err(Refusal::NameReserved(name.clone())),
+        (true, Some(_)) if !secured => Err(Refusal::Unencrypted),
+        (false, Some(_)) => Err(Refusal::NoSuchAccount(name.clone())),
+        (false, None) if limits.account_required => Err(Refusal::AccountRequired),
+        (true, Some(_)) | (false, None) => Ok(()),
+    }
+}
+
+/// Has the password verified, which takes time.
+fn verify(state: &mut State, conn: ConnId, name: Name, password: Password) -> Effect {
+    let mut at = state.now;
+    if let Some(known) = state.conns.get_mut(&conn) {
+        known.phase = Phase::Verifying(name.clone());
+        if let Standing::Admitted(origin) = known.standing {
+            at = state.guesses.ready_at(origin, state.now);
         }
-        Request::Malformed(LineError::BadText) => Err(NameError::Control),
-        Request::Malformed(_)
-        | Request::Message(_)
-        | Request::Who
-        | Request::Ping(_)
-        | Request::Quit
-        | Request::Help => Err(NameError::NotLoggedIn),
-    };
-    match name.map(|name| state.take_name(conn, name.clone()).map(|()| name)) {
-        Ok(Ok(name)) => Reply::Welcome(name),
-        Ok(Err(taken)) => Reply::Error(Refusal::NameTaken(taken)),
-        Err(error) => Reply::Error(Refusal::BadName(error)),
+    }
+    Effect::VerifyPassword { conn, name, password, at }
+}
+
+fn password_verified(state: &mut State, conn: ConnId, is_right: bool, effects: &mut Vec<Effect>) {
+    let Some(known) = state.conns.get_mut(&conn) else { return };
+    let Phase::Verifying(name) = &known.phase else { return };
+    let (name, standing) = (name.clone(), known.standing);
+    known.phase = Phase::Greeting;
+    if is_right {
+        return effects.push(log_in(state, conn, name));
+    }
+    if let Standing::Admitted(origin) = standing {
+        state.guesses.count(origin, state.now);
+    }
+    effects.push(refusal(conn, Refusal::WrongPassword(name)));
+}
+
+/// Lets it hold the name, if nobody else does.
+fn log_in(state: &mut State, conn: ConnId, name: Name) -> Effect {
+    match state.take_name(conn, name.clone()) {
+        Ok(()) => reply(conn, Reply::Welcome(name)),
+        Err(taken) => refusal(conn, Refusal::NameTaken(taken)),
     }
 }
 
@@ -158,8 +214,8 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
         Request::Who => effects.push(reply(conn, Reply::Peers(state.peer_names()))),
         Request::Help => effects.push(reply(conn, Reply::Help)),
         Request::Quit => end(state, conn, CloseReason::Quit, effects),
-        Request::Plain(_) => effects.push(reply(conn, Reply::Error(Refusal::NoColon))),
-        Request::Malformed(error) => effects.push(reply(conn, Reply::Error(Refusal::Line(error)))),
+        Request::Plain(_) => effects.push(refusal(conn, Refusal::NoColon)),
+        Request::Malformed(error) => effects.push(refusal(conn, Refusal::Line(error))),
     }
 }
 
@@ -173,7 +229,7 @@ fn deliver(state: &mut State, conn: ConnId, from: Name, message: Message, effect
         effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
     }
     if !missing.is_empty() {
-        effects.push(reply(conn, Reply::Error(Refusal::NoSuchPeer(missing))));
+        effects.push(refusal(conn, Refusal::NoSuchPeer(missing)));
     }
 }
 
@@ -225,11 +281,22 @@ fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     }
 }
 
+/// Ends all sessions from there, and lets nobody in.
+fn banned(state: &mut State, origin: Origin, effects: &mut Vec<Effect>) {
+    state.admission.ban(origin, true);
+    if origin != Origin::Exempt {
+        for conn in state.conns_where(|conn| conn.standing == Standing::Admitted(origin)) {
+            end(state, conn, CloseReason::Kicked, effects);
+        }
+    }
+}
+
 /// Stop reading, then process all that was read, then say goodbye, then flush (guarantee G10).
-fn shutdown_requested(state: &mut State, effects: &mut Vec<Effect>) {
+fn shutdown_requested(state: &mut State, farewell: CloseReason, effects: &mut Vec<Effect>) {
     if state.drain != Drain::No {
         return;
     }
+    state.farewell = farewell;
     state.drain = Drain::Inputs(state.now.plus(state.limits.drain_ms_max));
     effects.extend(state.conns_where(|conn| conn.input_open).into_iter().map(Effect::StopReading));
     inputs_drained(state, effects);
@@ -244,7 +311,7 @@ fn inputs_drained(state: &mut State, effects: &mut Vec<Effect>) {
     }
     state.drain = Drain::Outputs(deadline);
     for conn in state.conns_where(|conn| conn.phase != Phase::Closing) {
-        end(state, conn, CloseReason::ShuttingDown, effects);
+        end(state, conn, state.farewell, effects);
     }
     stop_if_empty(state, effects);
 }
@@ -279,4 +346,8 @@ fn abort(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
 
 fn reply(to: ConnId, reply: Reply) -> Effect {
     Effect::Send { to: smallvec![to], reply }
+}
+
+fn refusal(to: ConnId, refusal: Refusal) -> Effect {
+    reply(to, Reply::Error(refusal))
 }

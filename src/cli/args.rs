@@ -12,6 +12,7 @@ use seriatim::protocol::Name;
 use seriatim::server::Config;
 use seriatim::server::mio::sockets::Address;
 
+use super::accounts::LiveAccounts;
 use super::machine;
 use super::settings::{self, Settings};
 use super::units::{Count, Network, OrOff, Seconds};
@@ -36,11 +37,35 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Talk through a server: at a prompt, or with lines piped in and out.
     Chat(ChatOptions),
+    /// Reserve names for those who know their passwords.
+    Account(AccountOptions),
     /// Check or show the configuration of a server.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct AccountOptions {
+    /// The file that holds the accounts; it is made if there is none.
+    #[arg(long, value_name = "FILE", global = true, default_value = "accounts.toml")]
+    pub(crate) accounts: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: AccountCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Reserve a name for whoever knows its password: typed at the terminal, or a line of standard input.
+    Add { name: Name },
+    /// Give an account another password.
+    Passwd { name: Name },
+    /// Reserve a name no longer.
+    Remove { name: Name },
+    /// Show who has an account.
+    List,
 }
 
 #[derive(Subcommand)]
@@ -67,6 +92,19 @@ pub(crate) struct ServeOptions {
     /// How the log on standard error is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log: LogFormat,
+
+    /// A file of accounts, as `seriatim account` writes it: who wants to have one of their names must know its password. It is
+    /// read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
+
+    /// Let only those in who have an account.
+    #[arg(long)]
+    require_account: bool,
+
+    /// Take passwords over connections that are neither encrypted nor local, too: whoever can listen to them knows them.
+    #[arg(long)]
+    allow_clear_passwords: bool,
 
     /// The longest line a client may send, in bytes without its newline.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = value_parser!(u32).range(16..=1 << 20))]
@@ -144,6 +182,11 @@ impl ServeOptions {
         self.keepalive.0.map(|Count(seconds)| Duration::from_secs(seconds.into()))
     }
 
+    /// The accounts, if there are any.
+    pub(crate) fn accounts(&self) -> Result<Option<LiveAccounts>, String> {
+        self.accounts.as_deref().map(LiveAccounts::read).transpose()
+    }
+
     /// What was asked for, or why it makes no sense.
     pub(crate) fn config(&self) -> Result<Config, String> {
         // One line from anybody must never be too much for a client that reads.
@@ -153,6 +196,9 @@ impl ServeOptions {
                 "--outbox-bytes-max {} is too small for --line-bytes-max {}: at least {least} are needed",
                 self.outbox_bytes_max, self.line_bytes_max
             ));
+        }
+        if self.require_account && self.accounts.is_none() {
+            return Err("--require-account lets nobody in without --accounts FILE".to_owned());
         }
         if self.keepalive.0.is_some_and(|Count(seconds)| seconds > KEEPALIVE_S_MAX) {
             return Err(format!("--keepalive takes at most {KEEPALIVE_S_MAX} seconds, or off"));
@@ -166,6 +212,8 @@ impl ServeOptions {
                 connections_per_address_max: self.connections_per_address_max.0.map(|Count(max)| size(max)),
                 connects_per_minute_max: self.connects_per_minute_max.0.map(|Count(max)| max),
                 logins_pending_max: size(self.logins_pending_max.0),
+                account_required: self.require_account,
+                clear_passwords_allowed: self.allow_clear_passwords,
                 login_ms_max: self.login_timeout.ms,
                 idle_ms_max: self.idle_timeout.0.map(|Seconds { ms }| ms),
                 flush_ms_max: self.flush_timeout.ms,

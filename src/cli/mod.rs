@@ -1,5 +1,7 @@
 //! The commands, and what a person or a script sees of them.
 
+pub(crate) mod account;
+mod accounts;
 pub(crate) mod args;
 pub(crate) mod chat;
 pub(crate) mod config;

@@ -4,6 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::panic;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use seriatim::server::mio::Mio;
@@ -28,12 +29,17 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
 
 /// Whether it would serve, as far as can be said without listening.
 pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
-    options.config().map(drop)
+    options.config()?;
+    options.accounts().map(drop)
 }
 
 /// Serves until a signal has come and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
     let mut config = options.config()?;
+    if let Some(accounts) = options.accounts()? {
+        config.accounts = accounts.names();
+        config.passwords = Some(Arc::new(accounts));
+    }
     let _log = start_log(options.log);
     log_panics();
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;

@@ -38,6 +38,21 @@ pub enum Refusal {
     /// Somebody holds an equal name.
     #[error("{0} is taken, choose another name")]
     NameTaken(Name),
+    /// The name belongs to an account, and no password was given.
+    #[error("{0} is reserved, log in as: NAME PASSWORD")]
+    NameReserved(Name),
+    /// The password is not the one of this account.
+    #[error("that is not the password of {0}")]
+    WrongPassword(Name),
+    /// A password was given, and the name belongs to no account.
+    #[error("{0} has no account here, a name alone has no white space")]
+    NoSuchAccount(Name),
+    /// Only who has an account may log in.
+    #[error("only accounts may log in, as: NAME PASSWORD")]
+    AccountRequired,
+    /// A password was given, and others may read it on its way.
+    #[error("a password is not taken over a connection that is not encrypted")]
+    Unencrypted,
     /// The line is not a name, and its sender has none yet.
     #[error("{0}")]
     BadName(NameError),
@@ -57,6 +72,11 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::NameTaken(_) => "name-taken",
+            Refusal::NameReserved(_) => "name-reserved",
+            Refusal::WrongPassword(_) => "wrong-password",
+            Refusal::NoSuchAccount(_) => "no-such-account",
+            Refusal::AccountRequired => "account-required",
+            Refusal::Unencrypted => "unencrypted",
             Refusal::BadName(_) => "bad-name",
             Refusal::NoColon => "no-colon",
             Refusal::NoSuchPeer(_) => "no-such-peer",
@@ -108,6 +128,15 @@ pub enum Farewell {
     /// It is not let in: as many connections have not logged in yet as may be.
     #[error("too many logins pending")]
     TooManyLogins,
+    /// It is not let in: the operator wants nobody from its address.
+    #[error("banned")]
+    Banned,
+    /// The operator ended its session.
+    #[error("kicked")]
+    Kicked,
+    /// The server is going away, and comes back at once.
+    #[error("server restarting")]
+    Restarting,
 }
 
 const HELP: &str = "\

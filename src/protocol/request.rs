@@ -145,6 +145,13 @@ impl Message {
     }
 }
 
+impl Message {
+    /// The whole line, trimmed.
+    pub(crate) fn line(&self) -> &str {
+        self.line.as_str()
+    }
+}
+
 impl core::fmt::Debug for Message {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         core::fmt::Debug::fmt(&self.line, f)

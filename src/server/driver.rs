@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use tracing::{debug, error, info};
 
 use super::ingress::{Input, Permit};
+use super::passwords::Verifier;
 use super::runtime::Runtime;
 use super::staged::{Push, Staged};
 use crate::protocol::{Reply, Request};
@@ -34,6 +35,7 @@ pub(super) struct Driver<R> {
     runtime: R,
     inputs: Receiver<Input>,
     state: State,
+    verifier: Verifier<R>,
     clients: HashMap<ConnId, Client, foldhash::fast::FixedState>,
     /// The clients whose inbox is not empty, each once: they take turns.
     turns: VecDeque<ConnId>,
@@ -43,6 +45,8 @@ pub(super) struct Driver<R> {
     found: VecDeque<Event>,
     alarm: Option<Alarm>,
     stopped: bool,
+    /// Who has the turn waits for the verdict on a password.
+    held: bool,
     /// An outbox fills while its connection waits for a turn.
     pressed: bool,
     /// What has been done since the connections had their turn.
@@ -60,6 +64,8 @@ struct Client {
     staged: Staged,
     /// What it brought and is not processed yet, in order.
     inbox: VecDeque<Brought>,
+    /// Its password is being verified: until then it has no turns.
+    verifying: bool,
 }
 
 #[cfg(test)]
@@ -79,17 +85,19 @@ struct Alarm {
 }
 
 impl<R: Runtime> Driver<R> {
-    pub(super) fn new(runtime: R, inputs: Receiver<Input>, state: State) -> Driver<R> {
+    pub(super) fn new(runtime: R, inputs: Receiver<Input>, state: State, verifier: Verifier<R>) -> Driver<R> {
         Driver {
             runtime,
             inputs,
             state,
+            verifier,
             clients: HashMap::default(),
             turns: VecDeque::new(),
             turn: None,
             found: VecDeque::new(),
             alarm: None,
             stopped: false,
+            held: false,
             pressed: false,
             cost: 0,
             staged: Vec::new(),
@@ -169,9 +177,14 @@ impl<R: Runtime> Driver<R> {
         self.tell_time();
         match input {
             Input::Connected(conn, origin, outbox, _permit) => {
-                self.clients.insert(conn, Client { staged: Staged::new(outbox), inbox: VecDeque::new() });
+                self.clients.insert(
+                    conn,
+                    Client { staged: Staged::new(outbox), inbox: VecDeque::new(), verifying: false },
+                );
                 self.tell(Event::Connected(conn, origin));
             }
+            Input::Secured(conn) => self.tell(Event::Secured(conn)),
+            Input::PasswordVerified(conn, is_right) => self.take_verdict(conn, is_right),
             Input::Requests(conn, requests, permit) => {
                 self.put(conn, Brought::Requests(requests.into_iter(), Some(permit)));
             }
@@ -187,17 +200,27 @@ impl<R: Runtime> Driver<R> {
 
     fn put(&mut self, conn: ConnId, brought: Brought) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        if client.inbox.is_empty() {
+        if client.inbox.is_empty() && !client.verifying {
             self.turns.push_back(conn);
         }
         client.inbox.push_back(brought);
     }
 
+    /// The client whose password was verified has turns again.
+    fn take_verdict(&mut self, conn: ConnId, is_right: bool) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        client.verifying = false;
+        // An empty turn, if it has brought nothing: then it may bring more.
+        self.turns.push_back(conn);
+        self.tell(Event::PasswordVerified(conn, is_right));
+    }
+
     /// Processes what a client brought, all of it or as much as one turn allows.
     fn give_turn(&mut self, conn: ConnId) {
-        self.turn = Some(conn);
+        (self.turn, self.held) = (Some(conn), false);
         let end = self.cost + TURN_COST;
         while let Some(client) = self.clients.get_mut(&conn)
+            && !client.verifying
             && let Some(brought) = client.inbox.pop_front()
         {
             match brought {
@@ -211,6 +234,7 @@ impl<R: Runtime> Driver<R> {
             }
         }
         match self.clients.get(&conn) {
+            Some(client) if client.verifying => {}
             Some(client) if client.inbox.is_empty() => client.staged.outbox().go_on_reading(),
             Some(_) => self.turns.push_back(conn),
             None => {}
@@ -228,7 +252,7 @@ impl<R: Runtime> Driver<R> {
         for request in requests.by_ref() {
             self.tell(Event::Requested(conn, request));
             self.cost += LINE_COST;
-            if self.pressed || self.cost >= end {
+            if self.pressed || self.cost >= end || self.held {
                 break;
             }
         }
@@ -278,6 +302,12 @@ impl<R: Runtime> Driver<R> {
                         }
                         self.lines = lines;
                     }
+                }
+            }
+            Effect::VerifyPassword { conn, name, password, at } => {
+                if let Some(client) = self.clients.get_mut(&conn) {
+                    (client.verifying, self.held) = (true, true);
+                    self.verifier.start(conn, name, password, at);
                 }
             }
             Effect::StopReading(conn) => {

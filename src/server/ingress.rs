@@ -20,12 +20,16 @@ pub(super) const PERMITS: usize = 16;
 pub(super) enum Input {
     /// A client has connected, from there; what is for it goes into this outbox.
     Connected(ConnId, Origin, Arc<Outbox>, Permit),
+    /// Nobody reads on the way what this client sends.
+    Secured(ConnId),
     /// What one read brought, in order.
     Requests(ConnId, Vec<Request>, Permit),
     /// The client's last words, if any, and then no more.
     Ended(ConnId, Vec<Request>),
     /// The connection is gone.
     Disconnected(ConnId),
+    /// Whether the password of a client is right.
+    PasswordVerified(ConnId, bool),
     /// The operator wants the server to stop.
     ShutdownRequested,
     /// A task that the server cannot do without has panicked.
@@ -33,6 +37,7 @@ pub(super) enum Input {
 }
 
 /// The end that everybody sends to.
+#[derive(Clone)]
 pub(super) struct Ingress {
     sender: Sender<Input>,
     places: Arc<Places>,
@@ -61,7 +66,7 @@ pub(super) struct Permit(Option<Arc<Places>>);
 
 /// The places in the queue, handed from one to the next in the order in which they are waited for. A place that lay free
 /// until somebody took it would go to whoever asks at the right moment, and that is the busy: the others would starve.
-struct Places(Mutex<Inner>);
+pub(super) struct Places(Mutex<Inner>);
 
 struct Inner {
     free: usize,
@@ -70,11 +75,11 @@ struct Inner {
 }
 
 impl Places {
-    fn new(free: usize) -> Places {
+    pub(super) fn new(free: usize) -> Places {
         Places(Mutex::new(Inner { free, waiting: VecDeque::new() }))
     }
 
-    async fn take(places: &Arc<Places>) -> Permit {
+    pub(super) async fn take(places: &Arc<Places>) -> Permit {
         let handed = {
             let mut inner = places.lock();
             if inner.free > 0 {

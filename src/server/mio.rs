@@ -151,6 +151,13 @@ impl Runtime for Mio {
         Sleep::until(&self.timers, self.start.checked_add(Duration::from_millis(at.0)))
     }
 
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        blocking::unblock(work)
+    }
+
     fn preempt(&self) -> impl Future<Output = ()> + Send {
         ready(())
     }

@@ -7,6 +7,7 @@
 //! - [`outbox`]: the bounded queue to one client, and the driver's orders about it;
 //! - [`staged`]: the driver's end of an outbox;
 //! - `driver`: takes from the queue, steps, carries out the effects. The only caller of `step`;
+//! - [`passwords`]: whether they are right, found out beside all else;
 //! - `pace`: how fast one client's lines are taken;
 //! - `conn`: one task per connection;
 //! - `accept`: one task per listener;
@@ -23,6 +24,7 @@ mod ingress;
 pub mod mio;
 pub mod outbox;
 mod pace;
+pub mod passwords;
 mod refusals;
 pub mod runtime;
 mod shutdown;
@@ -36,13 +38,15 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::{Limits, State};
+use crate::protocol::Name;
+use crate::{Event, Limits, State, step};
 use outbox::Room;
+use passwords::{Passwords, Verifier};
 use refusals::RefusalLog;
 use runtime::Runtime;
 
 /// How a server is to behave.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// What the core allows.
     pub limits: Limits,
@@ -60,6 +64,10 @@ pub struct Config {
     pub write_ms_max: Option<u64>,
     /// Addresses to which the limits for each address do not apply.
     pub exempt: Vec<IpNet>,
+    /// Knows the passwords of accounts, whose names the broker is told.
+    pub passwords: Option<Arc<dyn Passwords>>,
+    /// Those names, to begin with.
+    pub accounts: Vec<Name>,
     /// Keys the hash of names: random in production, fixed in a simulation.
     pub hash_seed: [u64; 2],
 }
@@ -77,6 +85,8 @@ impl Default for Config {
             lines_per_second_max: None,
             write_ms_max: Some(30_000),
             exempt: loopback(),
+            passwords: None,
+            accounts: Vec::new(),
             hash_seed: [random(), random()],
         }
     }
@@ -98,12 +108,15 @@ pub async fn serve<R: Runtime>(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let (ingress, inputs) = ingress::queue();
-    let state = State::new(config.limits.clone(), config.hash_seed);
+    let mut state = State::new(config.limits.clone(), config.hash_seed);
+    let effects = step(&mut state, Event::AccountsChanged(config.accounts.clone()));
+    assert!(effects.is_empty(), "nobody is there yet");
+    let verifier = Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone());
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
     let refusals = RefusalLog::default();
     let world = Arc::new(World { runtime: runtime.clone(), ingress, room, refusals, config });
     shutdown::accept_until(&world, listeners, shutdown);
-    driver::Driver::new(runtime, inputs, state).run().await;
+    driver::Driver::new(runtime, inputs, state, verifier).run().await;
 }
 
 /// What every task of one server shares.

@@ -29,6 +29,12 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Ready at the given moment or soon after, and never before: [`now`](Runtime::now) is then at least `at`.
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static;
 
+    /// Does something that takes the processor for long, beside all tasks.
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send;
+
     /// A point at which another task may run first: awaited wherever the order of tasks can matter, so that a simulator
     /// can try every order. Nothing at all in production.
     fn preempt(&self) -> impl Future<Output = ()> + Send;

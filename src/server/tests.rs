@@ -39,6 +39,13 @@ impl Runtime for Trapped {
         self.0.sleep_until(at)
     }
 
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        self.0.unblock(work)
+    }
+
     fn preempt(&self) -> impl Future<Output = ()> + Send {
         self.0.preempt()
     }

@@ -29,6 +29,8 @@ pub fn limits() -> Limits {
         logins_pending_max: 3,
         refusals_max: 2,
         login_ms_max: 100,
+        account_required: false,
+        clear_passwords_allowed: false,
         idle_ms_max: Some(90),
         flush_ms_max: 50,
         refusal_ms_max: 20,
@@ -302,10 +304,27 @@ impl Model {
     }
 
     fn log_in(&mut self, client: usize, line: &str, strange: bool) {
+        // The name ends where white space begins; a password follows, and nobody has an account.
+        let (name, password) =
+            line.split_once(char::is_whitespace).map_or((line, None), |(n, p)| (n, Some(p)));
+        let is_command_or_message = line.starts_with('/')
+            || line.split_once(':').is_some_and(|(to, text)| {
+                to.chars().all(|c| c == ',' || c.is_whitespace())
+                    || text.is_empty()
+                    || to.split(',').filter(|to| !to.trim().is_empty()).count() > self.limits.recipients_max
+            });
+        let line = if password.is_some() { name } else { line };
         let is_long = line.chars().count() > 32 || line.len() > 64;
         let of_a_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
-        if strange || !line.chars().all(of_a_name) || line.starts_with(['.', '-']) || is_long {
+        if strange
+            || is_command_or_message
+            || !line.chars().all(of_a_name)
+            || line.starts_with(['.', '-'])
+            || is_long
+        {
             self.say(client, "error bad-name".to_owned());
+        } else if password.is_some() {
+            self.say(client, "error no-such-account".to_owned());
         } else if self.holder(line).is_some() {
             self.say(client, "error name-taken".to_owned());
         } else {

@@ -140,6 +140,11 @@ impl World {
                     self.seen.extend(lines.lines().map(|line| (conn, Seen::Line(line.to_owned()))));
                 }
             }
+            // Some passwords are right: who needs none has none.
+            Effect::VerifyPassword { conn, name, password, .. } => {
+                let is_right = password.as_str() == format!("{name}'s secret");
+                self.following.push_back(Event::PasswordVerified(conn, is_right));
+            }
             Effect::StopReading(conn) if self.obedient => self.following.push_back(Event::InputEnded(conn)),
             Effect::StopReading(_) => {}
             Effect::Close { conn, .. } => {

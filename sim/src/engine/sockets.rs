@@ -64,6 +64,13 @@ impl Runtime for Hurried {
         self.mio.sleep_until(Millis(at.0.div_ceil(self.speed)))
     }
 
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        self.mio.unblock(work)
+    }
+
     fn preempt(&self) -> impl Future<Output = ()> + Send {
         self.mio.preempt()
     }

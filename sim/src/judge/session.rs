@@ -191,12 +191,16 @@ impl<'a> Reader<'a, '_> {
             // Without a name, nothing but a name is understood.
             Sent::Bad(rule) if stranger => match rule {
                 BadLine::TooLong | BadLine::LongTail | BadLine::NotUtf8 => error(rule.code()),
-                _ => error("bad-name"),
+                _ => error("bad-name") || error("no-such-account"),
             },
+            // Nobody has an account.
+            Sent::Name(name) if stranger && name.contains(char::is_whitespace) => {
+                error("no-such-account") || error("bad-name")
+            }
             Sent::Name(name) if stranger => {
                 (word == "welcome" && rest == name) || error("name-taken") || error("bad-name")
             }
-            _ if stranger => error("bad-name"),
+            _ if stranger => error("bad-name") || error("no-such-account"),
             Sent::Name(_) => error("no-colon"),
             Sent::Say { to, bare, .. } if self.lists_too_many(to, *bare) => {
                 return error("too-many-recipients").then_some(Told::Refused);

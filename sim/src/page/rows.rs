@@ -192,7 +192,7 @@ impl Story {
                     .into_iter()
                     .for_each(|session| self.passed[session].closing.push(row));
             }
-            Effect::StopReading(_) | Effect::Stop => {}
+            Effect::StopReading(_) | Effect::VerifyPassword { .. } | Effect::Stop => {}
         }
     }
 }

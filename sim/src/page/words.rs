@@ -106,11 +106,17 @@ pub(super) fn kind(event: &Event) -> (&'static str, Option<ConnId>) {
     match event {
         Event::Ticked(_) => ("ticked", None),
         Event::Connected(conn, _) => ("connected", Some(*conn)),
+        Event::Secured(conn) => ("secured", Some(*conn)),
         Event::Requested(conn, _) => ("requested", Some(*conn)),
+        Event::PasswordVerified(conn, _) => ("verified", Some(*conn)),
+        Event::Kicked(conn) => ("kicked", Some(*conn)),
+        Event::AccountsChanged(_) => ("accounts", None),
+        Event::Banned(_) => ("banned", None),
+        Event::Unbanned(_) => ("unbanned", None),
         Event::InputEnded(conn) => ("input-ended", Some(*conn)),
         Event::OutboxOverflowed(conn) => ("overflowed", Some(*conn)),
         Event::Disconnected(conn) => ("disconnected", Some(*conn)),
-        Event::ShutdownRequested => ("shutdown", None),
+        Event::ShutdownRequested | Event::RestartRequested => ("shutdown", None),
     }
 }
 
@@ -129,7 +135,17 @@ pub(super) fn event(event: &Event, label: impl Fn(ConnId) -> String) -> Said {
             (format!("more waits for {} than its outbox holds", label(*conn)), None)
         }
         Event::Disconnected(conn) => (format!("the connection of {} is gone", label(*conn)), None),
+        Event::Secured(conn) => (format!("nobody else reads what {} sends", label(*conn)), None),
+        Event::PasswordVerified(conn, is_right) => {
+            let verdict = if *is_right { "right" } else { "wrong" };
+            (format!("the password of {} is {verdict}", label(*conn)), None)
+        }
+        Event::AccountsChanged(names) => (format!("there are {} accounts", names.len()), None),
+        Event::Kicked(conn) => (format!("the operator kicks {}", label(*conn)), None),
+        Event::Banned(origin) => (format!("the operator bans {origin}"), None),
+        Event::Unbanned(origin) => (format!("the operator bans {origin} no more"), None),
         Event::ShutdownRequested => ("the operator asks the server to stop".to_owned(), None),
+        Event::RestartRequested => ("the operator asks the server to start anew".to_owned(), None),
     };
     Said { says, line, brief: None }
 }
@@ -146,6 +162,11 @@ pub(super) fn effect(effect: &Effect, line_bytes_max: usize, label: impl Fn(Conn
             let says = format!("to {}", to.join(", "));
             let said = |line| Said { says: says.clone(), line: Some(line), brief: None };
             return lines(reply, line_bytes_max).into_iter().map(said).collect();
+        }
+        Effect::VerifyPassword { conn, name, at, .. } => {
+            let conn = label(*conn);
+            let says = format!("is that the password of {name}, that {conn} gives? (not before {} ms)", at.0);
+            (format!("verifies the password of {conn}"), says)
         }
         Effect::StopReading(conn) => {
             let conn = label(*conn);

@@ -1,0 +1,179 @@
+//! A file of accounts: names, and what proves a password without telling it (argon2id, with the parameters that OWASP gives
+//! as a minimum: 19 MiB, 2 passes).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use serde::{Deserialize, Serialize};
+use seriatim::protocol::{Name, Password};
+use seriatim::server::passwords::Passwords;
+use tempfile::NamedTempFile;
+use toml::Spanned;
+
+/// The longest password, in bytes.
+pub(super) const PASSWORD_BYTES_MAX: usize = 512;
+
+/// Accounts, by the folded form of their names.
+#[derive(Default)]
+pub(super) struct Accounts(BTreeMap<String, (Name, String)>);
+
+/// The file as it stands.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    account: Vec<Spanned<Account>>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Account {
+    name: String,
+    /// In the format of the Password Hashing Competition.
+    password: String,
+}
+
+impl Accounts {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file, the line and what is wrong there.
+    pub(super) fn read(path: &Path) -> Result<Accounts, String> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        let line_at = |offset: usize| text[..offset].matches('\n').count() + 1;
+        let written: Written = toml::from_str(&text).map_err(|error| {
+            let line = line_at(error.span().map_or(0, |span| span.start));
+            format!("{shown}:{line}: {}", error.message().lines().collect::<Vec<_>>().join(", "))
+        })?;
+        let mut accounts = Accounts::default();
+        for account in written.account {
+            let line = line_at(account.span().start);
+            accounts.insert(account.into_inner()).map_err(|error| format!("{shown}:{line}: {error}"))?;
+        }
+        Ok(accounts)
+    }
+
+    fn insert(&mut self, Account { name: written, password }: Account) -> Result<(), String> {
+        let name = Name::parse(&written).map_err(|error| format!("{written:?} is no name: {error}"))?;
+        let algorithm = PasswordHash::new(&password).map(|hash| hash.algorithm.to_string());
+        if !algorithm.is_ok_and(|algorithm| algorithm.starts_with("argon2")) {
+            return Err(format!(
+                "the password of {written} is not hashed, see: seriatim account passwd {written}"
+            ));
+        }
+        match self.0.insert(name.key().to_owned(), (name, password)) {
+            Some((other, _)) => Err(format!("{written} has an account already, as {other}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.0.values().map(|(name, _)| name)
+    }
+
+    pub(super) fn contains(&self, name: &Name) -> bool {
+        self.0.contains_key(name.key())
+    }
+
+    /// Gives the name this password, and an account if it has none.
+    pub(super) fn set(&mut self, name: &Name, password: &Password) -> Result<(), String> {
+        let hash = Argon2::default().hash_password(password.as_str().as_bytes());
+        let hash = hash.map_err(|error| format!("cannot hash the password: {error}"))?.to_string();
+        self.0.insert(name.key().to_owned(), (name.clone(), hash));
+        Ok(())
+    }
+
+    /// Takes the name its account, and says whether it had one.
+    pub(super) fn remove(&mut self, name: &Name) -> bool {
+        self.0.remove(name.key()).is_some()
+    }
+
+    fn verify(&self, name: &Name, password: &Password) -> bool {
+        let Some((_, hash)) = self.0.get(name.key()) else { return false };
+        PasswordHash::new(hash)
+            .is_ok_and(|hash| Argon2::default().verify_password(password.as_str().as_bytes(), &hash).is_ok())
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let directory = directory_of(path);
+        let mut file = NamedTempFile::new_in(directory)?;
+        writeln!(file, "# Written by `seriatim account`; a server reads it again on SIGHUP.")?;
+        for (name, hash) in self.0.values() {
+            let account = Account { name: name.to_string(), password: hash.clone() };
+            let account = toml::to_string(&account).map_err(io::Error::other)?;
+            write!(file, "\n[[account]]\n{account}")?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(directory)?.sync_all()
+    }
+}
+
+/// Reads the file, changes what stands in it and writes it anew, in one piece: whoever reads it sees the old or the new, and
+/// of two who change it at once, one waits.
+///
+/// # Errors
+/// The file cannot be read or written, or `change` says why not.
+pub(super) fn rewrite(
+    path: &Path,
+    change: impl FnOnce(&mut Accounts) -> Result<(), String>,
+) -> Result<(), String> {
+    let cannot = |error| format!("cannot write {}: {error}", path.display());
+    let directory = File::open(directory_of(path)).map_err(cannot)?;
+    directory.lock().map_err(cannot)?; // until it is closed
+    let mut accounts = if path.exists() { Accounts::read(path)? } else { Accounts::default() };
+    change(&mut accounts)?;
+    accounts.write(path).map_err(cannot)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether others than the owner may read the file.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
+/// The accounts of a server, which can be read again while it serves.
+pub(crate) struct LiveAccounts {
+    path: PathBuf,
+    accounts: RwLock<Arc<Accounts>>,
+}
+
+impl LiveAccounts {
+    pub(super) fn read(path: &Path) -> Result<LiveAccounts, String> {
+        let accounts = RwLock::new(Arc::new(Accounts::read(path)?));
+        Ok(LiveAccounts { path: path.to_owned(), accounts })
+    }
+
+    /// Reads the file again. If it is not in order, all stays as it was.
+    pub(super) fn reload(&self) -> Result<(), String> {
+        let accounts = Arc::new(Accounts::read(&self.path)?);
+        *self.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+        Ok(())
+    }
+
+    /// The names that have accounts now.
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.now().names().cloned().collect()
+    }
+
+    fn now(&self) -> Arc<Accounts> {
+        self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Passwords for LiveAccounts {
+    fn verify(&self, name: &Name, password: &Password) -> bool {
+        self.now().verify(name, password)
+    }
+}

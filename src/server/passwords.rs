@@ -1,0 +1,65 @@
+//! Passwords are verified beside the messages: it takes so long by design that everybody else would wait.
+
+use std::sync::Arc;
+
+use super::ingress::{Ingress, Input, Places};
+use super::runtime::Runtime;
+use crate::protocol::{Name, Password};
+use crate::{ConnId, Millis};
+
+/// How many passwords are looked at side by side: each takes a processor, and some memory, for a while.
+const AT_ONCE: usize = 2;
+
+/// Knows the passwords of accounts.
+pub trait Passwords: Send + Sync + 'static {
+    /// Whether this is the password of this name. May take its time, and should take as long for a wrong one as for a right
+    /// one.
+    fn verify(&self, name: &Name, password: &Password) -> bool;
+}
+
+/// Verifies passwords, a few at once, in the order in which their time comes.
+pub(super) struct Verifier<R> {
+    runtime: R,
+    ingress: Ingress,
+    /// Without any, none is right.
+    passwords: Option<Arc<dyn Passwords>>,
+    places: Arc<Places>,
+}
+
+impl<R: Runtime> Verifier<R> {
+    pub(super) fn new(runtime: R, ingress: Ingress, passwords: Option<Arc<dyn Passwords>>) -> Verifier<R> {
+        Verifier { runtime, ingress, passwords, places: Arc::new(Places::new(AT_ONCE)) }
+    }
+
+    /// Starts a task that looks at this password, not before that moment, and tells the driver.
+    pub(super) fn start(&self, conn: ConnId, name: Name, password: Password, at: Millis) {
+        let (runtime, passwords, places) =
+            (self.runtime.clone(), self.passwords.clone(), self.places.clone());
+        let mut verdict = Verdict { ingress: self.ingress.clone(), conn, is_right: false };
+        self.runtime.spawn(async move {
+            if at > runtime.now() {
+                runtime.sleep_until(at).await;
+            }
+            let place = Places::take(&places).await;
+            if let Some(passwords) = passwords {
+                verdict.is_right = runtime.unblock(move || passwords.verify(&name, &password)).await;
+            }
+            drop(place);
+            runtime.preempt().await;
+            drop(verdict);
+        });
+    }
+}
+
+/// Tells the driver when it goes, however that comes: nothing of what the client sends is processed before.
+struct Verdict {
+    ingress: Ingress,
+    conn: ConnId,
+    is_right: bool,
+}
+
+impl Drop for Verdict {
+    fn drop(&mut self) {
+        self.ingress.send(Input::PasswordVerified(self.conn, self.is_right));
+    }
+}
