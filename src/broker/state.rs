@@ -246,8 +246,15 @@ impl State {
                 state.idle_at = self.now.plus(idle_ms_max);
                 self.idles.insert((state.idle_at, conn));
             }
+            self.skip_logins();
         }
         Ok(())
+    }
+
+    /// Forgets the next login deadlines that are of no more interest, so that nobody is woken for them.
+    fn skip_logins(&mut self) {
+        let State { logins, conns, .. } = self;
+        logins.skip(|conn| !conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting));
     }
 
     /// The connection's session is over: its name is free again. `None` if it was over before.
@@ -255,7 +262,10 @@ impl State {
         let state = self.conns.get_mut(&conn)?;
         match core::mem::replace(&mut state.phase, Phase::Closing) {
             Phase::Closing => return None,
-            Phase::Greeting => self.admission.greeted(state.standing),
+            Phase::Greeting => {
+                self.admission.greeted(state.standing);
+                self.skip_logins();
+            }
             Phase::Active(name) => {
                 self.idles.remove(&(state.idle_at, conn));
                 let holder = self.names.remove(&name);
@@ -330,6 +340,11 @@ impl Deadlines {
         self.0.pop_front_if(|&mut (at, _)| at <= now).map(|(_, conn)| conn)
     }
 
+    /// Throws out the next deadlines, as long as they are of no more interest.
+    fn skip(&mut self, done: impl Fn(ConnId) -> bool) {
+        while self.0.pop_front_if(|&mut (_, conn)| done(conn)).is_some() {}
+    }
+
     fn next(&self) -> Option<Millis> {
         self.0.front().map(|&(at, _)| at)
     }
@@ -380,6 +395,7 @@ impl Hasher for TextHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Request, Text};
     use crate::{Effect, Event, Origin, step};
     use core::cell::Cell;
 
@@ -403,6 +419,33 @@ mod tests {
         let effects = step(&mut state, Event::Ticked(Millis(10_000)));
         assert!(matches!(effects[..], [_, Effect::Close { conn: ConnId(0), .. }]), "{effects:?}");
         assert_eq!(step(&mut state, Event::Ticked(Millis(30_000))), [Effect::Abort(closing)]);
+    }
+
+    /// Bug: the deadline of each login once rang ten seconds later, however long ago the peer had logged in.
+    #[test]
+    fn nobody_is_woken_for_those_who_have_logged_in() {
+        let mut state = State::new(Limits::default(), [0, 0]);
+        let connect = |state: &mut State, conn| {
+            assert!(step(state, Event::Connected(ConnId(conn), Origin::Exempt)).is_empty());
+        };
+        let log_in = |state: &mut State, conn, name| {
+            let login = Request::Plain(Text::try_from(name).unwrap());
+            assert_eq!(step(state, Event::Requested(ConnId(conn), login)).len(), 1);
+        };
+        for conn in 0..3 {
+            connect(&mut state, conn);
+        }
+        log_in(&mut state, 1, "bob");
+        assert_eq!(state.next_deadline(), Some(Millis(10_000)), "there are others before bob and behind");
+        log_in(&mut state, 0, "al");
+        assert_eq!(state.logins.0, [(Millis(10_000), ConnId(2))], "bob's stood behind al's");
+        log_in(&mut state, 2, "cy");
+        assert_eq!(state.next_deadline(), None, "nobody is waited for");
+        assert!(step(&mut state, Event::Ticked(Millis(5))).is_empty());
+        connect(&mut state, 3);
+        assert_eq!(state.next_deadline(), Some(Millis(10_005)));
+        assert!(step(&mut state, Event::Disconnected(ConnId(3))).is_empty());
+        assert!(state.logins.0.is_empty(), "it is gone");
     }
 
     #[test]
