@@ -58,18 +58,25 @@ pub struct State {
     pub(super) counters: Counters,
 }
 
-/// What the broker knows of one connection.
+/// What the broker knows of one connection. Most are idle, and there are many: what few of them need is in a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conn {
     pub(super) phase: Phase,
     /// More may come from it.
     pub(super) input_open: bool,
     pub(super) standing: Standing,
-    /// When its last line came.
-    pub(super) heard_at: Millis,
-    /// Its place among the `idles`, if it has one.
-    idle_at: Millis,
+    /// How long it has said nothing, if that has a limit.
+    silence: Option<Box<Silence>>,
     route: Shortcut<Option<Box<Route>>>,
+}
+
+/// How long a peer has said nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Silence {
+    /// When its last line came.
+    heard_at: Millis,
+    /// Its place among the `idles`.
+    idle_at: Millis,
 }
 
 /// To whom a peer has last sent something: most say the next thing to the same.
@@ -100,8 +107,14 @@ impl<T> Eq for Shortcut<T> {}
 
 impl Conn {
     pub(super) fn new(phase: Phase, input_open: bool, standing: Standing) -> Conn {
-        let (heard_at, idle_at) = (Millis(0), Millis(0));
-        Conn { phase, input_open, standing, heard_at, idle_at, route: Shortcut(None) }
+        Conn { phase, input_open, standing, silence: None, route: Shortcut(None) }
+    }
+
+    /// A line has come from it.
+    pub(super) fn hear(&mut self, now: Millis) {
+        if let Some(silence) = &mut self.silence {
+            silence.heard_at = now;
+        }
     }
 }
 
@@ -242,9 +255,9 @@ impl State {
             self.admission.greeted(state.standing);
             self.names.insert(name, conn);
             if let Some(idle_ms_max) = self.limits.idle_ms_max {
-                state.heard_at = self.now;
-                state.idle_at = self.now.plus(idle_ms_max);
-                self.idles.insert((state.idle_at, conn));
+                let (heard_at, idle_at) = (self.now, self.now.plus(idle_ms_max));
+                state.silence = Some(Box::new(Silence { heard_at, idle_at }));
+                self.idles.insert((idle_at, conn));
             }
             self.skip_logins();
         }
@@ -267,7 +280,9 @@ impl State {
                 self.skip_logins();
             }
             Phase::Active(name) => {
-                self.idles.remove(&(state.idle_at, conn));
+                if let Some(silence) = state.silence.take() {
+                    self.idles.remove(&(silence.idle_at, conn));
+                }
                 let holder = self.names.remove(&name);
                 self.names_freed.0 += 1;
                 state.route = Shortcut(None);
@@ -293,14 +308,14 @@ impl State {
         let idle_ms_max = self.limits.idle_ms_max?;
         while let Some(&(at, conn)) = self.idles.first()
             && at <= self.now
-            && let Some(state) = self.conns.get_mut(&conn)
+            && let Some(silence) = self.conns.get_mut(&conn).and_then(|conn| conn.silence.as_mut())
         {
-            state.idle_at = state.heard_at.plus(idle_ms_max);
-            if state.idle_at <= at {
+            silence.idle_at = silence.heard_at.plus(idle_ms_max);
+            if silence.idle_at <= at {
                 return Some(conn);
             }
             self.idles.pop_first();
-            self.idles.insert((state.idle_at, conn));
+            self.idles.insert((silence.idle_at, conn));
         }
         None
     }
@@ -463,6 +478,12 @@ mod tests {
         }
         // Twice for each that passes, however many stay.
         assert!(looks.get() <= 2 * PASSING, "{} looks", looks.get());
+    }
+
+    #[test]
+    fn g9_what_is_known_of_a_connection_is_small() {
+        let bytes = size_of::<(ConnId, Conn)>();
+        assert!(bytes <= 72, "{bytes} bytes");
     }
 
     #[test]

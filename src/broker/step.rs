@@ -121,8 +121,8 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
         Phase::Closing => {} // it sent this before it could know
         Phase::Greeting => effects.push(reply(conn, log_in(state, conn, request))),
         Phase::Active(name) => {
-            known.heard_at = state.now;
             let from = name.clone();
+            known.hear(state.now);
             obey(state, conn, from, request, effects);
         }
     }

@@ -11,7 +11,7 @@ use futures_lite::future::{or, yield_now};
 use hashbrown::HashMap;
 use tracing::{debug, error, info};
 
-use super::ingress::{Input, Permit};
+use super::ingress::{Input, PERMITS, Permit};
 use super::runtime::Runtime;
 use super::staged::{Push, Staged};
 use crate::protocol::{Reply, Request};
@@ -50,7 +50,9 @@ pub(super) struct Driver<R> {
     /// For whom lines are staged, and how many bytes in all.
     staged: Vec<ConnId>,
     staged_bytes: usize,
-    /// Kept to be filled again: the effects of one event, and one rendered reply.
+    /// Kept to be filled again: inboxes, the effects of one event, and one rendered reply.
+    #[expect(clippy::vec_box, reason = "they go back and forth between here and the clients")]
+    inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
     lines: Vec<u8>,
 }
@@ -58,9 +60,22 @@ pub(super) struct Driver<R> {
 /// What the driver keeps for one connection.
 struct Client {
     staged: Staged,
-    /// What it brought and is not processed yet, in order.
-    inbox: VecDeque<Brought>,
+    /// What it brought and is not processed yet, if anything: there is none for a client that is idle.
+    inbox: Option<Box<Inbox>>,
 }
+
+impl Client {
+    fn take_brought(&mut self) -> Option<Brought> {
+        self.inbox.as_mut()?.0.pop_front()
+    }
+}
+
+/// What a client brought, in order.
+#[derive(Default)]
+struct Inbox(VecDeque<Brought>);
+
+/// How many inboxes are kept to be filled again: as many as can be needed at a time, but for those of clients who end.
+const SPARE_INBOXES_MAX: usize = PERMITS;
 
 #[cfg(test)]
 pub(super) const CLIENT_BYTES: usize = size_of::<Client>();
@@ -94,6 +109,7 @@ impl<R: Runtime> Driver<R> {
             cost: 0,
             staged: Vec::new(),
             staged_bytes: 0,
+            inboxes: Vec::new(),
             effects: Vec::new(),
             lines: Vec::new(),
         }
@@ -169,7 +185,7 @@ impl<R: Runtime> Driver<R> {
         self.tell_time();
         match input {
             Input::Connected(conn, origin, outbox, _permit) => {
-                self.clients.insert(conn, Client { staged: Staged::new(outbox), inbox: VecDeque::new() });
+                self.clients.insert(conn, Client { staged: Staged::new(outbox), inbox: None });
                 self.tell(Event::Connected(conn, origin));
             }
             Input::Requests(conn, requests, permit) => {
@@ -187,10 +203,11 @@ impl<R: Runtime> Driver<R> {
 
     fn put(&mut self, conn: ConnId, brought: Brought) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        if client.inbox.is_empty() {
+        let inbox = client.inbox.get_or_insert_with(|| self.inboxes.pop().unwrap_or_default());
+        if inbox.0.is_empty() {
             self.turns.push_back(conn);
         }
-        client.inbox.push_back(brought);
+        inbox.0.push_back(brought);
     }
 
     /// Processes what a client brought, all of it or as much as one turn allows.
@@ -198,7 +215,7 @@ impl<R: Runtime> Driver<R> {
         self.turn = Some(conn);
         let end = self.cost + TURN_COST;
         while let Some(client) = self.clients.get_mut(&conn)
-            && let Some(brought) = client.inbox.pop_front()
+            && let Some(brought) = client.take_brought()
         {
             match brought {
                 Brought::Requests(requests, permit) => self.process(conn, requests, permit, end),
@@ -210,10 +227,15 @@ impl<R: Runtime> Driver<R> {
                 break;
             }
         }
-        match self.clients.get(&conn) {
-            Some(client) if client.inbox.is_empty() => client.staged.outbox().go_on_reading(),
-            Some(_) => self.turns.push_back(conn),
-            None => {}
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        match client.inbox.take_if(|inbox| inbox.0.is_empty()) {
+            Some(inbox) => {
+                if self.inboxes.len() < SPARE_INBOXES_MAX {
+                    self.inboxes.push(inbox);
+                }
+                client.staged.outbox().go_on_reading();
+            }
+            None => self.turns.push_back(conn),
         }
     }
 
@@ -234,8 +256,9 @@ impl<R: Runtime> Driver<R> {
         }
         if !requests.as_slice().is_empty()
             && let Some(client) = self.clients.get_mut(&conn)
+            && let Some(inbox) = &mut client.inbox
         {
-            client.inbox.push_front(Brought::Requests(requests, permit));
+            inbox.0.push_front(Brought::Requests(requests, permit));
         }
     }
 

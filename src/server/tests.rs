@@ -212,7 +212,7 @@ fn g9_an_idle_connection_is_small() {
     for (what, bytes, bytes_max) in [
         ("a connection's task", size_of_val(&task), 328),
         ("an outbox", size_of::<Outbox>(), 72),
-        ("a client of the driver", driver::CLIENT_BYTES, 80),
+        ("a client of the driver", driver::CLIENT_BYTES, 56),
     ] {
         println!("{what}: {bytes} bytes");
         assert!(bytes <= bytes_max, "{what} takes {bytes} bytes, and {bytes_max} at most");
