@@ -427,3 +427,22 @@ fn the_log_can_be_json() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["reason"], "end of input");
 }
+
+#[test]
+fn the_log_says_why_a_connection_ended_and_what_passed_through_it() {
+    let mut server = Server::start(&["--log=json"]);
+    let mut al = server.log_in("al");
+    al.send("al: a secret");
+    assert_eq!(al.line().unwrap(), "from al: a secret");
+    al.send("/quit");
+    assert_eq!(al.rest(), ["bye quit"]);
+    let text = server.wait_for_log("disconnected");
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["reason"], "quit");
+    assert_eq!(line["lines_received"], 3);
+    assert_eq!(line["bytes_received"], "al\nal: a secret\n/quit\n".len());
+    assert_eq!(line["bytes_sent"], "welcome al\nfrom al: a secret\nbye quit\n".len());
+    assert!(line["connected_ms"].is_u64(), "{text}");
+    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}

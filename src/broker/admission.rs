@@ -190,7 +190,7 @@ mod tests {
             ..Limits::default()
         };
         let mut admission = Admission::new(SecretHash([0, 0]));
-        let origin = Origin::V6(7);
+        let origin = Origin::V6([7; 8]);
         let first = admission.admit(origin, &limits, Millis(0)).unwrap();
         admission.leave(first, &limits, Millis(0));
         assert_eq!(admission.forgets.len(), 1);

@@ -100,12 +100,12 @@ mod tests {
     fn g9_no_more_is_remembered_than_is_said() {
         let mut guesses = Guesses::new(SecretHash([0, 0]));
         for number in 0..ORIGINS_MAX as u64 + 10 {
-            guesses.count(Origin::V6(number), Millis(number));
+            guesses.count(Origin::V6(number.to_be_bytes()), Millis(number));
         }
         assert_eq!((guesses.wrong.len(), guesses.forgets.len()), (ORIGINS_MAX, ORIGINS_MAX));
         let now = Millis(ORIGINS_MAX as u64 + 10);
-        assert_eq!(guesses.ready_at(Origin::V6(0), now), now, "the first are forgotten");
-        assert!(guesses.ready_at(Origin::V6(10), now) > now);
+        assert_eq!(guesses.ready_at(Origin::V6(0_u64.to_be_bytes()), now), now, "the first are forgotten");
+        assert!(guesses.ready_at(Origin::V6(10_u64.to_be_bytes()), now) > now);
         guesses.count(Origin::V4(0), now.plus(2 * REMEMBERED_MS));
         assert_eq!((guesses.wrong.len(), guesses.forgets.len()), (1, 1), "time makes room");
     }

@@ -15,7 +15,7 @@ pub enum Origin {
     /// An IPv4 address.
     V4(u32),
     /// An IPv6 network: the first 64 bits of an address.
-    V6(u64),
+    V6([u8; 8]),
 }
 
 impl Origin {
@@ -34,7 +34,7 @@ impl Origin {
             IpAddr::V4(address) => Origin::V4(address.to_bits()),
             IpAddr::V6(address) => {
                 let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Origin::V6(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+                Origin::V6([a, b, c, d, e, f, g, h])
             }
         }
     }
@@ -45,7 +45,10 @@ impl fmt::Display for Origin {
         match *self {
             Origin::Exempt => f.write_str("exempt"),
             Origin::V4(bits) => Ipv4Addr::from_bits(bits).fmt(f),
-            Origin::V6(network) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(network) << 64)),
+            Origin::V6(network) => {
+                let bits = u128::from(u64::from_be_bytes(network)) << 64;
+                write!(f, "{}/64", Ipv6Addr::from_bits(bits))
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ pub struct State {
     pub(super) counters: Counters,
 }
 
-/// What the broker knows of one connection.
+/// What the broker knows of one connection. Most are idle, and there are many: what few of them need is in a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conn {
     pub(super) phase: Phase,
@@ -78,11 +78,18 @@ pub(super) struct Conn {
     /// Nobody reads on the way what it sends.
     pub(super) secured: bool,
     pub(super) standing: Standing,
-    /// When its last line came.
-    pub(super) heard_at: Millis,
-    /// Its place among the `idles`, if it has one.
-    idle_at: Millis,
+    /// How long it has said nothing, if that has a limit.
+    silence: Option<Box<Silence>>,
     route: Shortcut<Option<Box<Route>>>,
+}
+
+/// How long a peer has said nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Silence {
+    /// When its last line came.
+    heard_at: Millis,
+    /// Its place among the `idles`.
+    idle_at: Millis,
 }
 
 /// To whom a peer has last sent something: most say the next thing to the same.
@@ -113,8 +120,14 @@ impl<T> Eq for Shortcut<T> {}
 
 impl Conn {
     pub(super) fn new(phase: Phase, input_open: bool, standing: Standing) -> Conn {
-        let (heard_at, idle_at) = (Millis(0), Millis(0));
-        Conn { phase, input_open, secured: false, standing, heard_at, idle_at, route: Shortcut(None) }
+        Conn { phase, input_open, secured: false, standing, silence: None, route: Shortcut(None) }
+    }
+
+    /// A line has come from it.
+    pub(super) fn hear(&mut self, now: Millis) {
+        if let Some(silence) = &mut self.silence {
+            silence.heard_at = now;
+        }
     }
 }
 
@@ -267,12 +280,19 @@ impl State {
             self.admission.greeted(state.standing);
             self.names.insert(name, conn);
             if let Some(idle_ms_max) = self.limits.idle_ms_max {
-                state.heard_at = self.now;
-                state.idle_at = self.now.plus(idle_ms_max);
-                self.idles.insert((state.idle_at, conn));
+                let (heard_at, idle_at) = (self.now, self.now.plus(idle_ms_max));
+                state.silence = Some(Box::new(Silence { heard_at, idle_at }));
+                self.idles.insert((idle_at, conn));
             }
+            self.skip_logins();
         }
         Ok(())
+    }
+
+    /// Forgets the next login deadlines that are of no more interest, so that nobody is woken for them.
+    fn skip_logins(&mut self) {
+        let State { logins, conns, .. } = self;
+        logins.skip(|conn| !conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting));
     }
 
     /// The connection's session is over: its name is free again. `None` if it was over before.
@@ -280,9 +300,14 @@ impl State {
         let state = self.conns.get_mut(&conn)?;
         match core::mem::replace(&mut state.phase, Phase::Closing) {
             Phase::Closing => return None,
-            Phase::Greeting | Phase::Verifying(_) => self.admission.greeted(state.standing),
+            Phase::Greeting | Phase::Verifying(_) => {
+                self.admission.greeted(state.standing);
+                self.skip_logins();
+            }
             Phase::Active(name) => {
-                self.idles.remove(&(state.idle_at, conn));
+                if let Some(silence) = state.silence.take() {
+                    self.idles.remove(&(silence.idle_at, conn));
+                }
                 let holder = self.names.remove(&name);
                 self.names_freed.0 += 1;
                 state.route = Shortcut(None);
@@ -308,14 +333,14 @@ impl State {
         let idle_ms_max = self.limits.idle_ms_max?;
         while let Some(&(at, conn)) = self.idles.first()
             && at <= self.now
-            && let Some(state) = self.conns.get_mut(&conn)
+            && let Some(silence) = self.conns.get_mut(&conn).and_then(|conn| conn.silence.as_mut())
         {
-            state.idle_at = state.heard_at.plus(idle_ms_max);
-            if state.idle_at <= at {
+            silence.idle_at = silence.heard_at.plus(idle_ms_max);
+            if silence.idle_at <= at {
                 return Some(conn);
             }
             self.idles.pop_first();
-            self.idles.insert((state.idle_at, conn));
+            self.idles.insert((silence.idle_at, conn));
         }
         None
     }
@@ -353,6 +378,11 @@ impl Deadlines {
     /// Takes the next deadline that has come by `now`.
     pub(super) fn pop(&mut self, now: Millis) -> Option<ConnId> {
         self.0.pop_front_if(|&mut (at, _)| at <= now).map(|(_, conn)| conn)
+    }
+
+    /// Throws out the next deadlines, as long as they are of no more interest.
+    fn skip(&mut self, done: impl Fn(ConnId) -> bool) {
+        while self.0.pop_front_if(|&mut (_, conn)| done(conn)).is_some() {}
     }
 
     fn next(&self) -> Option<Millis> {
@@ -405,6 +435,7 @@ impl Hasher for TextHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Request, Text};
     use crate::{Effect, Event, Origin, step};
     use core::cell::Cell;
 
@@ -430,6 +461,33 @@ mod tests {
         assert_eq!(step(&mut state, Event::Ticked(Millis(30_000))), [Effect::Abort(closing)]);
     }
 
+    /// Bug: the deadline of each login once rang ten seconds later, however long ago the peer had logged in.
+    #[test]
+    fn nobody_is_woken_for_those_who_have_logged_in() {
+        let mut state = State::new(Limits::default(), [0, 0]);
+        let connect = |state: &mut State, conn| {
+            assert!(step(state, Event::Connected(ConnId(conn), Origin::Exempt)).is_empty());
+        };
+        let log_in = |state: &mut State, conn, name| {
+            let login = Request::Plain(Text::try_from(name).unwrap());
+            assert_eq!(step(state, Event::Requested(ConnId(conn), login)).len(), 1);
+        };
+        for conn in 0..3 {
+            connect(&mut state, conn);
+        }
+        log_in(&mut state, 1, "bob");
+        assert_eq!(state.next_deadline(), Some(Millis(10_000)), "there are others before bob and behind");
+        log_in(&mut state, 0, "al");
+        assert_eq!(state.logins.0, [(Millis(10_000), ConnId(2))], "bob's stood behind al's");
+        log_in(&mut state, 2, "cy");
+        assert_eq!(state.next_deadline(), None, "nobody is waited for");
+        assert!(step(&mut state, Event::Ticked(Millis(5))).is_empty());
+        connect(&mut state, 3);
+        assert_eq!(state.next_deadline(), Some(Millis(10_005)));
+        assert!(step(&mut state, Event::Disconnected(ConnId(3))).is_empty());
+        assert!(state.logins.0.is_empty(), "it is gone");
+    }
+
     #[test]
     fn to_throw_deadlines_out_costs_little() {
         const STAYING: u64 = 1000;
@@ -445,6 +503,12 @@ mod tests {
         }
         // Twice for each that passes, however many stay.
         assert!(looks.get() <= 2 * PASSING, "{} looks", looks.get());
+    }
+
+    #[test]
+    fn g9_what_is_known_of_a_connection_is_small() {
+        let bytes = size_of::<(ConnId, Conn)>();
+        assert!(bytes <= 72, "{bytes} bytes");
     }
 
     #[test]

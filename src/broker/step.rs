@@ -133,8 +133,8 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
         // The shell was to keep it. It cannot wait here, and nothing is lost without a word.
         Phase::Verifying(_) => effects.push(refusal(conn, Refusal::BadName(NameError::NotLoggedIn))),
         Phase::Active(name) => {
-            known.heard_at = state.now;
             let from = name.clone();
+            known.hear(state.now);
             obey(state, conn, from, request, effects);
         }
     }

@@ -30,6 +30,11 @@ impl Framer {
         Framer { line_bytes_max, partial: Vec::new(), discarding: false }
     }
 
+    /// How long a line may be, in bytes.
+    pub fn line_bytes_max(&self) -> usize {
+        self.line_bytes_max
+    }
+
     /// Takes the next bytes and hands every line that ends in them to `on_line`, in order. Copies the bytes, all at once.
     pub fn feed(&mut self, chunk: &[u8], on_line: &mut impl FnMut(Framed)) {
         self.feed_bytes(&Bytes::copy_from_slice(chunk), on_line);

@@ -25,18 +25,13 @@ const LINE_BYTES: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Session {
     framer: Framer,
-    line_bytes_max: usize,
     recipients_max: usize,
 }
 
 impl Session {
     /// A session at its first byte.
     pub fn new(limits: &Limits) -> Session {
-        Session {
-            framer: Framer::new(limits.line_bytes_max),
-            line_bytes_max: limits.line_bytes_max,
-            recipients_max: limits.recipients_max,
-        }
+        Session { framer: Framer::new(limits.line_bytes_max), recipients_max: limits.recipients_max }
     }
 
     /// Takes the next bytes and appends what they ask for. Copies the bytes, all at once.
@@ -46,14 +41,14 @@ impl Session {
 
     /// As [`feed`](Session::feed), but copies nothing: the requests share the memory of the chunk.
     pub fn feed_bytes(&mut self, chunk: &Bytes, requests: &mut Vec<Request>) {
-        let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
+        let (bytes_max, recipients_max) = (self.framer.line_bytes_max(), self.recipients_max);
         requests.reserve(chunk.len() / LINE_BYTES); // not to grow step by step
         self.framer.feed_bytes(chunk, &mut |line| requests.extend(read(line, bytes_max, recipients_max)));
     }
 
     /// The client will send no more: appends what its last line asks for, if that had no newline.
     pub fn finish(&mut self, requests: &mut Vec<Request>) {
-        let (bytes_max, recipients_max) = (self.line_bytes_max, self.recipients_max);
+        let (bytes_max, recipients_max) = (self.framer.line_bytes_max(), self.recipients_max);
         self.framer.finish(&mut |line| requests.extend(read(line, bytes_max, recipients_max)));
     }
 

@@ -11,7 +11,7 @@ use futures_lite::future::{or, yield_now};
 use hashbrown::HashMap;
 use tracing::{debug, error, info};
 
-use super::ingress::{Input, Permit};
+use super::ingress::{Input, PERMITS, Permit};
 use super::passwords::Verifier;
 use super::runtime::Runtime;
 use super::staged::{Push, Staged};
@@ -54,7 +54,9 @@ pub(super) struct Driver<R> {
     /// For whom lines are staged, and how many bytes in all.
     staged: Vec<ConnId>,
     staged_bytes: usize,
-    /// Kept to be filled again: the effects of one event, and one rendered reply.
+    /// Kept to be filled again: inboxes, the effects of one event, and one rendered reply.
+    #[expect(clippy::vec_box, reason = "they go back and forth between here and the clients")]
+    inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
     lines: Vec<u8>,
 }
@@ -62,11 +64,27 @@ pub(super) struct Driver<R> {
 /// What the driver keeps for one connection.
 struct Client {
     staged: Staged,
-    /// What it brought and is not processed yet, in order.
-    inbox: VecDeque<Brought>,
+    /// What it brought and is not processed yet, if anything: there is none for a client that is idle.
+    inbox: Option<Box<Inbox>>,
+}
+
+impl Client {
+    fn take_brought(&mut self) -> Option<Brought> {
+        let inbox = self.inbox.as_mut()?;
+        if inbox.verifying { None } else { inbox.brought.pop_front() }
+    }
+}
+
+/// What a client brought, in order.
+#[derive(Default)]
+struct Inbox {
+    brought: VecDeque<Brought>,
     /// Its password is being verified: until then it has no turns.
     verifying: bool,
 }
+
+/// How many inboxes are kept to be filled again: as many as can be needed at a time, but for those of clients who end.
+const SPARE_INBOXES_MAX: usize = PERMITS;
 
 #[cfg(test)]
 pub(super) const CLIENT_BYTES: usize = size_of::<Client>();
@@ -102,6 +120,7 @@ impl<R: Runtime> Driver<R> {
             cost: 0,
             staged: Vec::new(),
             staged_bytes: 0,
+            inboxes: Vec::new(),
             effects: Vec::new(),
             lines: Vec::new(),
         }
@@ -177,10 +196,7 @@ impl<R: Runtime> Driver<R> {
         self.tell_time();
         match input {
             Input::Connected(conn, origin, outbox, _permit) => {
-                self.clients.insert(
-                    conn,
-                    Client { staged: Staged::new(outbox), inbox: VecDeque::new(), verifying: false },
-                );
+                self.clients.insert(conn, Client { staged: Staged::new(outbox), inbox: None });
                 self.tell(Event::Connected(conn, origin));
             }
             Input::Secured(conn) => self.tell(Event::Secured(conn)),
@@ -200,19 +216,21 @@ impl<R: Runtime> Driver<R> {
 
     fn put(&mut self, conn: ConnId, brought: Brought) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        if client.inbox.is_empty() && !client.verifying {
+        let inbox = client.inbox.get_or_insert_with(|| self.inboxes.pop().unwrap_or_default());
+        if inbox.brought.is_empty() && !inbox.verifying {
             self.turns.push_back(conn);
         }
-        client.inbox.push_back(brought);
+        inbox.brought.push_back(brought);
     }
 
     /// The client whose password was verified has turns again.
     fn take_verdict(&mut self, conn: ConnId, is_right: bool) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
-        client.verifying = false;
-        // An empty turn, if it has brought nothing: then it may bring more.
-        self.turns.push_back(conn);
+        let Some(inbox) = self.clients.get_mut(&conn).and_then(|client| client.inbox.as_mut()) else {
+            return;
+        };
+        inbox.verifying = false;
         self.tell(Event::PasswordVerified(conn, is_right));
+        self.end_turn(conn);
     }
 
     /// Processes what a client brought, all of it or as much as one turn allows.
@@ -220,8 +238,7 @@ impl<R: Runtime> Driver<R> {
         (self.turn, self.held) = (Some(conn), false);
         let end = self.cost + TURN_COST;
         while let Some(client) = self.clients.get_mut(&conn)
-            && !client.verifying
-            && let Some(brought) = client.inbox.pop_front()
+            && let Some(brought) = client.take_brought()
         {
             match brought {
                 Brought::Requests(requests, permit) => self.process(conn, requests, permit, end),
@@ -233,11 +250,23 @@ impl<R: Runtime> Driver<R> {
                 break;
             }
         }
-        match self.clients.get(&conn) {
-            Some(client) if client.verifying => {}
-            Some(client) if client.inbox.is_empty() => client.staged.outbox().go_on_reading(),
-            Some(_) => self.turns.push_back(conn),
-            None => {}
+        self.end_turn(conn);
+    }
+
+    /// Waits for what the client brings, or lets it wait for its next turn.
+    fn end_turn(&mut self, conn: ConnId) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        if client.inbox.as_ref().is_some_and(|inbox| inbox.verifying) {
+            return;
+        }
+        match client.inbox.take_if(|inbox| inbox.brought.is_empty()) {
+            Some(inbox) => {
+                if self.inboxes.len() < SPARE_INBOXES_MAX {
+                    self.inboxes.push(inbox);
+                }
+                client.staged.outbox().go_on_reading();
+            }
+            None => self.turns.push_back(conn),
         }
     }
 
@@ -258,8 +287,9 @@ impl<R: Runtime> Driver<R> {
         }
         if !requests.as_slice().is_empty()
             && let Some(client) = self.clients.get_mut(&conn)
+            && let Some(inbox) = &mut client.inbox
         {
-            client.inbox.push_front(Brought::Requests(requests, permit));
+            inbox.brought.push_front(Brought::Requests(requests, permit));
         }
     }
 
@@ -306,7 +336,8 @@ impl<R: Runtime> Driver<R> {
             }
             Effect::VerifyPassword { conn, name, password, at } => {
                 if let Some(client) = self.clients.get_mut(&conn) {
-                    (client.verifying, self.held) = (true, true);
+                    client.inbox.get_or_insert_default().verifying = true;
+                    self.held = true;
                     self.verifier.start(conn, name, password, at);
                 }
             }

@@ -5,15 +5,18 @@
 //! it can always be said.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use async_channel::{Receiver, Sender};
+use futures_lite::Stream;
 
 use super::outbox::Outbox;
 use crate::protocol::Request;
 use crate::{ConnId, Origin};
 
-/// How many reads (of up to [`READ_BYTES_MAX`](super::conn::READ_BYTES_MAX) each) and new connections wait at most.
+/// How many reads (of up to 64 KiB each) and new connections wait at most.
 pub(super) const PERMITS: usize = 16;
 
 /// What the driver is told.
@@ -51,7 +54,15 @@ pub(super) fn queue() -> (Ingress, Receiver<Input>) {
 impl Ingress {
     /// Waits for a place in the queue, behind all who have waited longer.
     pub(super) async fn permit(&self) -> Permit {
-        Places::take(&self.places).await
+        match self.ask() {
+            Ok(permit) => permit,
+            Err(waiting) => waiting.await,
+        }
+    }
+
+    /// Takes a place in the queue, or a place among those who wait for one.
+    pub(super) fn ask(&self) -> Result<Permit, Waiting> {
+        Places::ask(&self.places)
     }
 
     /// Puts an input into the queue. Never waits: whoever could send without end has a permit.
@@ -63,6 +74,21 @@ impl Ingress {
 
 /// The right to put one input into the queue; given back when the driver has taken it out.
 pub(super) struct Permit(Option<Arc<Places>>);
+
+/// Waits for a place in the queue. In a box: few wait at a time, and for the others it is no larger than a pointer.
+pub(super) struct Waiting(Pin<Box<Receiver<Permit>>>);
+
+impl Future for Waiting {
+    type Output = Permit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
+        match ready!(self.0.as_mut().poll_next(cx)) {
+            Some(permit) => Poll::Ready(permit),
+            // Whoever is in the list is handed a place before it is taken out.
+            None => Poll::Pending,
+        }
+    }
+}
 
 /// The places in the queue, handed from one to the next in the order in which they are waited for. A place that lay free
 /// until somebody took it would go to whoever asks at the right moment, and that is the busy: the others would starve.
@@ -79,22 +105,16 @@ impl Places {
         Places(Mutex::new(Inner { free, waiting: VecDeque::new() }))
     }
 
-    pub(super) async fn take(places: &Arc<Places>) -> Permit {
-        let handed = {
-            let mut inner = places.lock();
-            if inner.free > 0 {
-                inner.free -= 1;
-                return Permit(Some(places.clone()));
-            }
-            let (hand, handed) = async_channel::bounded(1);
-            inner.waiting.push_back(hand);
-            handed
-        };
-        match handed.recv().await {
-            Ok(permit) => permit,
-            // Whoever is in the list is handed a place before it is taken out.
-            Err(_) => std::future::pending().await,
+    /// A place, or what waits for one.
+    pub(super) fn ask(places: &Arc<Places>) -> Result<Permit, Waiting> {
+        let mut inner = places.lock();
+        if inner.free > 0 {
+            inner.free -= 1;
+            return Ok(Permit(Some(places.clone())));
         }
+        let (hand, handed) = async_channel::bounded(1);
+        inner.waiting.push_back(hand);
+        Err(Waiting(Box::pin(handed)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -123,8 +143,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll, Waker};
+    use std::pin::pin;
+    use std::task::Waker;
 
     use super::*;
 

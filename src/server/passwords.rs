@@ -40,7 +40,10 @@ impl<R: Runtime> Verifier<R> {
             if at > runtime.now() {
                 runtime.sleep_until(at).await;
             }
-            let place = Places::take(&places).await;
+            let place = match Places::ask(&places) {
+                Ok(place) => place,
+                Err(waiting) => waiting.await,
+            };
             if let Some(passwords) = passwords {
                 verdict.is_right = runtime.unblock(move || passwords.verify(&name, &password)).await;
             }

@@ -217,9 +217,9 @@ fn g9_an_idle_connection_is_small() {
     let world = Arc::new(World { runtime, ingress, room, refusals, config });
     let task = conn::run(world, ConnId(0), peer, stream, outbox);
     for (what, bytes, bytes_max) in [
-        ("a connection's task", size_of_val(&task), 704),
-        ("an outbox", size_of::<Outbox>(), 80),
-        ("a client of the driver", driver::CLIENT_BYTES, 88),
+        ("a connection's task", size_of_val(&task), 328),
+        ("an outbox", size_of::<Outbox>(), 72),
+        ("a client of the driver", driver::CLIENT_BYTES, 56),
     ] {
         println!("{what}: {bytes} bytes");
         assert!(bytes <= bytes_max, "{what} takes {bytes} bytes, and {bytes_max} at most");

@@ -2,6 +2,7 @@
 
 use super::figure::Figure;
 use super::outcome::Outcome;
+use super::workload::WORKLOADS;
 
 /// The names of the others, as their rows begin.
 const NATS: &str = "nats-server";
@@ -98,6 +99,11 @@ impl Aim {
 fn growth(prefix: &str, outcomes: &[Outcome]) -> Option<String> {
     let some = outcomes.iter().filter(|outcome| outcome.workload.starts_with(prefix));
     let per_second: Vec<f64> = some.filter_map(|outcome| outcome.own(Figure::DeliveriesPerSecond)).collect();
+    // Of some of them alone it would say too little.
+    let all = WORKLOADS.iter().filter(|workload| workload.name.starts_with(prefix)).count();
+    if per_second.len() < all {
+        return None;
+    }
     let most = per_second.iter().copied().reduce(f64::max)?;
     let least = per_second.iter().copied().reduce(f64::min)?;
     let lost = 1.0 - least / most;

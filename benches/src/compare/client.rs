@@ -9,9 +9,9 @@ use crate::compare::dialect::{Dialect, Step};
 /// How long a broker may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// How many log in side by side where that is measured, and where it is not: some brokers let everybody wait for seconds.
+/// How many log in side by side, and how many at a broker that lets everybody wait for seconds.
 pub(crate) const LOGINS_AT_ONCE: usize = 64;
-const MOST_AT_ONCE: usize = 512;
+pub(crate) const MOST_AT_ONCE: usize = 512;
 
 /// A connection to a broker.
 pub(crate) struct Client {

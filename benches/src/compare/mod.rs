@@ -26,11 +26,12 @@ mod talk;
 mod workload;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 
 use broker::Broker;
-use workload::WORKLOADS;
+use workload::{WORKLOADS, Workload};
 
 pub(crate) use forward::run as forward;
 
@@ -52,7 +53,7 @@ pub(crate) struct Arguments {
     /// How much of each workload, in per cent
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     amount: u64,
-    /// Put what comes out into docs/speed.md
+    /// Put what comes out into docs/speed.md, after each workload, so that nothing is lost if it ends early
     #[arg(long, conflicts_with_all = ["only", "beside", "amount"])]
     write: bool,
 }
@@ -64,17 +65,20 @@ impl Arguments {
     /// A program is not there, or a broker does not do what it must.
     pub(crate) fn run(&self) -> Result<(), String> {
         let brokers = self.brokers()?;
+        let workloads: Vec<&Workload> =
+            WORKLOADS.iter().filter(|workload| is_asked(&self.only, workload.name)).collect();
         let mut outcomes = Vec::new();
-        for workload in WORKLOADS.iter().filter(|workload| is_asked(&self.only, workload.name)) {
+        for (number, workload) in workloads.iter().enumerate() {
             let amount = (workload.amount * self.amount / 100).max(1);
+            let begin = Instant::now();
             outcomes
                 .push(outcome::compare(workload, &brokers, self.runs, amount, |what| eprintln!("{what}"))?);
+            eprintln!("{}: {} s", workload.name, begin.elapsed().as_secs());
+            if self.write {
+                page::write(&page::text(&outcomes, &workloads[number + 1..], self.runs))?;
+            }
         }
-        let text = page::text(&outcomes, self.runs);
-        println!("{text}");
-        if self.write {
-            page::write(&text)?;
-        }
+        println!("{}", page::text(&outcomes, &[], self.runs));
         Ok(())
     }
 

@@ -5,18 +5,27 @@ use std::process::Command;
 
 use super::aim;
 use super::outcome::Outcome;
+use super::workload::Workload;
 
 const PAGE: &str = "docs/speed.md";
 const BEGIN: &str =
     "<!-- What follows is measured: cargo run --release -p seriatim-bench -- compare --write -->\n";
 const END: &str = "<!-- Here it ends. -->\n";
 
-/// What was measured, in Markdown.
-pub(crate) fn text(outcomes: &[Outcome], runs: usize) -> String {
+/// What was measured, in Markdown, and what is still to be measured.
+pub(crate) fn text(outcomes: &[Outcome], missing: &[&Workload], runs: usize) -> String {
     let tables: Vec<String> = outcomes.iter().map(Outcome::table).collect();
     let (aims, tables) = (aim::table(outcomes), tables.join("\n"));
-    let machine = machine();
-    format!("{machine} Medians of {runs} runs in turn.\n\n## Aims\n\n{aims}\n## All figures\n\n{tables}")
+    let (machine, missing) = (machine(), note(missing));
+    format!(
+        "{machine} Medians of {runs} runs in turn.{missing}\n\n## Aims\n\n{aims}\n## All figures\n\n{tables}"
+    )
+}
+
+/// Whoever reads the page must see that a run was interrupted.
+fn note(missing: &[&Workload]) -> String {
+    let names: Vec<&str> = missing.iter().map(|workload| workload.name).collect();
+    if names.is_empty() { String::new() } else { format!(" **Not measured yet: {}.**", names.join(", ")) }
 }
 
 /// Puts it into the page, in place of what is there.
@@ -56,4 +65,17 @@ fn machine() -> String {
         said("uname", &["-r"]),
         said("rustc", &["--version"]),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::workload::WORKLOADS;
+
+    #[test]
+    fn a_page_says_what_is_missing() {
+        let text = text(&[], &[&WORKLOADS[0], &WORKLOADS[1]], 3);
+        assert!(text.contains("**Not measured yet: pairs, pairs-1k.**"), "{text}");
+        assert!(!super::text(&[], &[], 3).contains("Not measured"), "nothing is missing");
+    }
 }

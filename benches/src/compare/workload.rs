@@ -136,7 +136,9 @@ impl Workload {
     /// The broker does not do what it must: a message is lost, double, out of order or changed.
     pub(crate) fn measure(&self, broker: &Broker, amount: u64) -> Result<Vec<Measured>, String> {
         let running = broker.start()?;
-        let world = World { dialect: broker.dialect, running: &running };
+        // Some let only a hundred wait to be accepted, and whoever comes beyond that tries again a second later.
+        let at_once = if broker.logs_in_fast { client::LOGINS_AT_ONCE } else { client::MOST_AT_ONCE };
+        let world = World { dialect: broker.dialect, running: &running, at_once };
         match self.work {
             Work::Pairs { pairs, text_bytes, window, idle } => {
                 world.pairs(pairs, text_bytes, window, idle, amount)
@@ -157,6 +159,8 @@ impl Workload {
 struct World<'a> {
     dialect: &'static dyn Dialect,
     running: &'a Running,
+    /// How many log in side by side.
+    at_once: usize,
 }
 
 /// What a clock and the operating system said at one moment.
@@ -181,7 +185,7 @@ impl World<'_> {
     }
 
     fn log_in(&self, prefix: char, count: usize) -> Result<Vec<Client>, String> {
-        client::log_in(self.address(), self.dialect, &names(prefix, count), usize::MAX)
+        client::log_in(self.address(), self.dialect, &names(prefix, count), self.at_once)
     }
 
     /// Waits until whatever the broker has to say so far has come.
