@@ -119,7 +119,10 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
     let Some(known) = state.conns.get_mut(&conn) else { return };
     match &known.phase {
         Phase::Closing => {} // it sent this before it could know
-        Phase::Greeting => effects.push(reply(conn, log_in(state, conn, request))),
+        Phase::Greeting => {
+            let reply = log_in(state, conn, request);
+            answer(state, conn, reply, effects);
+        }
         Phase::Active(name) => {
             known.heard_at = state.now;
             let from = name.clone();
@@ -158,8 +161,8 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
         Request::Who => effects.push(reply(conn, Reply::Peers(state.peer_names()))),
         Request::Help => effects.push(reply(conn, Reply::Help)),
         Request::Quit => end(state, conn, CloseReason::Quit, effects),
-        Request::Plain(_) => effects.push(reply(conn, Reply::Error(Refusal::NoColon))),
-        Request::Malformed(error) => effects.push(reply(conn, Reply::Error(Refusal::Line(error)))),
+        Request::Plain(_) => answer(state, conn, Reply::Error(Refusal::NoColon), effects),
+        Request::Malformed(error) => answer(state, conn, Reply::Error(Refusal::Line(error)), effects),
     }
 }
 
@@ -169,11 +172,13 @@ fn deliver(state: &mut State, conn: ConnId, from: Name, message: Message, effect
         Some(to) => (to, Vec::new()),
         None => look_up(state, conn, &message),
     };
+    state.counters.messages += 1;
     if !to.is_empty() {
+        state.counters.deliveries += to.len() as u64;
         effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
     }
     if !missing.is_empty() {
-        effects.push(reply(conn, Reply::Error(Refusal::NoSuchPeer(missing))));
+        answer(state, conn, Reply::Error(Refusal::NoSuchPeer(missing)), effects);
     }
 }
 
@@ -213,7 +218,9 @@ fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
 }
 
 fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
-    state.end_session(conn);
+    if state.end_session(conn).is_some() {
+        state.counters.lost += 1;
+    }
     let Some(Conn { standing, .. }) = state.conns.remove(&conn) else {
         return; // it is not there, and whatever follows from its end was said before
     };
@@ -275,6 +282,12 @@ fn close(conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
 fn abort(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     state.counters.aborted += 1;
     effects.push(Effect::Abort(conn));
+}
+
+/// Answers a line, and counts what it comes to.
+fn answer(state: &mut State, to: ConnId, answer: Reply, effects: &mut Vec<Effect>) {
+    state.counters.answer(&answer);
+    effects.push(reply(to, answer));
 }
 
 fn reply(to: ConnId, reply: Reply) -> Effect {

@@ -53,6 +53,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All words that there are, sorted.
+    pub const CODES: [&str; 11] = [
+        "bad-name",
+        "bad-text",
+        "empty-message",
+        "line-too-long",
+        "name-taken",
+        "no-colon",
+        "no-recipient",
+        "no-such-peer",
+        "not-utf8",
+        "too-many-recipients",
+        "unknown-command",
+    ];
+
     /// The word that a program goes by; the sentence is for people.
     pub fn code(&self) -> &'static str {
         match self {
@@ -214,6 +229,29 @@ mod tests {
             assert_eq!(out, alloc::format!("from {from}: how are you?\n").into_bytes());
             assert_eq!(out.capacity(), out.len(), "set aside at once, and no more");
         }
+    }
+
+    #[test]
+    fn every_code_is_listed() {
+        let lines = [
+            LineError::TooLong { bytes_max: 1 },
+            LineError::NotUtf8,
+            LineError::BadText,
+            LineError::NoRecipient,
+            LineError::TooManyRecipients { max: 1 },
+            LineError::EmptyMessage,
+            LineError::UnknownCommand(Text::try_from("/x").unwrap()),
+        ];
+        let others = [
+            Refusal::NameTaken(name("al")),
+            Refusal::BadName(NameError::NotLoggedIn),
+            Refusal::NoColon,
+            Refusal::NoSuchPeer(vec![]),
+        ];
+        let refusals = lines.into_iter().map(Refusal::Line).chain(others);
+        let mut codes: Vec<&str> = refusals.map(|refusal| refusal.code()).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, Refusal::CODES);
     }
 
     #[test]
