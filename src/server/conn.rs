@@ -247,6 +247,7 @@ impl<R: Runtime> Conn<'_, R> {
                     }
                 })?;
                 ended = length == Some(0);
+                world.ingress.received(length.unwrap_or(0));
             }
             if ended {
                 world.ingress.send(Input::Ended(*conn, requests));

@@ -5,10 +5,12 @@
 //! it can always be said.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender};
 
+use super::metrics::Told;
 use super::outbox::Outbox;
 use crate::protocol::Request;
 use crate::{ConnId, Origin};
@@ -30,23 +32,43 @@ pub(super) enum Input {
     ShutdownRequested,
     /// A task that the server cannot do without has panicked.
     Panicked(&'static str),
+    /// Somebody wants to know how things are.
+    Asked(Sender<Told>),
 }
 
 /// The end that everybody sends to.
+#[derive(Clone)]
 pub(super) struct Ingress {
     sender: Sender<Input>,
     places: Arc<Places>,
+    received_bytes: Arc<AtomicU64>,
 }
 
 pub(super) fn queue() -> (Ingress, Receiver<Input>) {
     let (sender, receiver) = async_channel::unbounded();
-    (Ingress { sender, places: Arc::new(Places::new(PERMITS)) }, receiver)
+    let places = Arc::new(Places::new(PERMITS));
+    (Ingress { sender, places, received_bytes: Arc::default() }, receiver)
 }
 
 impl Ingress {
     /// Waits for a place in the queue, behind all who have waited longer.
     pub(super) async fn permit(&self) -> Permit {
         Places::take(&self.places).await
+    }
+
+    /// So many bytes have been read.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes have been read from all clients.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many places in the queue are taken.
+    pub(super) fn permits_used(&self) -> usize {
+        PERMITS - self.places.lock().free
     }
 
     /// Puts an input into the queue. Never waits: whoever could send without end has a permit.
