@@ -12,7 +12,8 @@
 //! - `accept`: one task per listener;
 //! - `refusals`: what the log says of those who are not let in;
 //! - `shutdown`: from the first signal to the last byte;
-//! - [`metrics`]: what can be seen of it from outside.
+//! - [`metrics`]: what can be seen of it from outside;
+//! - `http`, with the feature of that name: the same for whoever speaks HTTP.
 //!
 //! No channel of this graph can block in a circle: connections wait for the queue, the driver waits for nobody, and an
 //! outbox never waits (guarantee G11).
@@ -20,6 +21,8 @@
 mod accept;
 mod conn;
 mod driver;
+#[cfg(feature = "http")]
+pub mod http;
 mod ingress;
 pub mod metrics;
 pub mod mio;
