@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::effect::CloseReason;
+use crate::protocol::{Refusal, Reply};
 
 /// How often what has happened since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,15 @@ pub struct Counters {
     pub dropped: u64,
     /// Connections that were given up at a deadline: they had not taken what waited for them, or not closed their side.
     pub aborted: u64,
+    /// Connections that were gone before the broker closed them.
+    pub lost: u64,
+    /// Clients that have got their name.
+    pub logins: u64,
+    /// Messages that peers have sent, whether or not those that they were for are here.
+    pub messages: u64,
+    /// Messages for peers who are here: one to three of them counts three times.
+    pub deliveries: u64,
+    errors: [u64; Refusal::CODES.len()],
     closed: [u64; CloseReason::ALL.len()],
 }
 
@@ -20,6 +30,25 @@ impl Counters {
     /// How many connections the broker has closed, or refused, for this reason.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]
+    }
+
+    /// How many times clients were answered with an error, by its code.
+    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refusal::CODES.into_iter().zip(self.errors)
+    }
+
+    /// A client gets this answer to one of its lines.
+    pub(super) fn answer(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Welcome(_) => self.logins += 1,
+            Reply::Error(refusal) => {
+                let at = Refusal::CODES.binary_search(&refusal.code());
+                if let Ok(at) = at {
+                    self.errors[at] += 1;
+                }
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn close(&mut self, reason: CloseReason) {
@@ -33,7 +62,8 @@ impl fmt::Display for Counters {
         write!(f, "{} connected", self.connected)?;
         let closed = CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0);
         closed.into_iter().try_for_each(|reason| write!(f, ", {} {reason}", self.closed(reason)))?;
-        let others = [(self.dropped, "dropped without a word"), (self.aborted, "given up")];
+        let others =
+            [(self.dropped, "dropped without a word"), (self.aborted, "given up"), (self.lost, "lost")];
         others
             .into_iter()
             .filter(|(count, _)| *count > 0)

@@ -112,6 +112,25 @@ impl CloseReason {
         CloseReason::Restarting,
     ];
 
+    /// The word that a program goes by; the sentence is for people.
+    pub fn code(self) -> &'static str {
+        match self {
+            CloseReason::InputEnded => "input-ended",
+            CloseReason::Quit => "quit",
+            CloseReason::LoginTimeout => "login-timeout",
+            CloseReason::TooSlow => "too-slow",
+            CloseReason::ShuttingDown => "shutting-down",
+            CloseReason::Idle => "idle",
+            CloseReason::ServerFull => "server-full",
+            CloseReason::AddressFull => "address-full",
+            CloseReason::AddressTooFast => "address-too-fast",
+            CloseReason::TooManyLogins => "too-many-logins",
+            CloseReason::Banned => "banned",
+            CloseReason::Kicked => "kicked",
+            CloseReason::Restarting => "restarting",
+        }
+    }
+
     /// Whether the connection was never let in.
     pub fn is_refusal(self) -> bool {
         match self {

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hasher};
+use core::ops::{Deref, DerefMut};
 
 use hashbrown::{HashMap, HashSet};
 use siphasher::sip::SipHasher13;
@@ -66,7 +67,7 @@ pub struct State {
     pub(super) drain: Drain,
     /// Why the drain, for those who are told.
     pub(super) farewell: CloseReason,
-    pub(super) counters: Counters,
+    pub(super) counters: Shortcut<Counters>,
 }
 
 /// What the broker knows of one connection. Most are idle, and there are many: what few of them need is in a box.
@@ -105,10 +106,24 @@ struct Route {
 /// The longest list of recipients that is remembered, in bytes.
 const ROUTE_BYTES_MAX: usize = 1024;
 
-/// What is only there to save work: with it and without it, the effects are the same. So states that differ in nothing else
-/// are equal.
+/// What is only there to save work or to be looked at: with it and without it, the effects are the same. So states that differ
+/// in nothing else are equal.
 #[derive(Clone, Debug)]
-struct Shortcut<T>(T);
+pub(super) struct Shortcut<T>(T);
+
+impl<T> Deref for Shortcut<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Shortcut<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
 
 impl<T> PartialEq for Shortcut<T> {
     fn eq(&self, _: &Shortcut<T>) -> bool {
@@ -190,7 +205,7 @@ impl State {
             refusals: Deadlines::default(),
             drain: Drain::No,
             farewell: CloseReason::ShuttingDown,
-            counters: Counters::default(),
+            counters: Shortcut(Counters::default()),
         }
     }
 
@@ -217,6 +232,11 @@ impl State {
     /// How often what has happened since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Whether the server has been asked to stop.
+    pub fn is_draining(&self) -> bool {
+        self.drain != Drain::No
     }
 
     /// How many connections there are, in whatever phase.

@@ -131,7 +131,7 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
         Phase::Closing => {} // it sent this before it could know
         Phase::Greeting => greet(state, conn, &request, effects),
         // The shell was to keep it. It cannot wait here, and nothing is lost without a word.
-        Phase::Verifying(_) => effects.push(refusal(conn, Refusal::BadName(NameError::NotLoggedIn))),
+        Phase::Verifying(_) => refuse_line(state, conn, Refusal::BadName(NameError::NotLoggedIn), effects),
         Phase::Active(name) => {
             let from = name.clone();
             known.hear(state.now);
@@ -152,11 +152,13 @@ fn greet(state: &mut State, conn: ConnId, request: &Request, effects: &mut Vec<E
         allow(state, conn, &login)?;
         Ok(login)
     });
-    effects.push(match login {
-        Ok(Login { name, password: Some(password) }) => verify(state, conn, name, password),
-        Ok(Login { name, password: None }) => log_in(state, conn, name),
-        Err(why) => refusal(conn, why),
-    });
+    match login {
+        Ok(Login { name, password: Some(password) }) => {
+            effects.push(verify(state, conn, name, password));
+        }
+        Ok(Login { name, password: None }) => log_in(state, conn, name, effects),
+        Err(why) => refuse_line(state, conn, why, effects),
+    }
 }
 
 /// Whether this login can be tried: who needs a password must have given one, and who does not must not.
@@ -190,20 +192,21 @@ fn password_verified(state: &mut State, conn: ConnId, is_right: bool, effects: &
     let (name, standing) = (name.clone(), known.standing);
     known.phase = Phase::Greeting;
     if is_right {
-        return effects.push(log_in(state, conn, name));
+        return log_in(state, conn, name, effects);
     }
     if let Standing::Admitted(origin) = standing {
         state.guesses.count(origin, state.now);
     }
-    effects.push(refusal(conn, Refusal::WrongPassword(name)));
+    refuse_line(state, conn, Refusal::WrongPassword(name), effects);
 }
 
 /// Lets it hold the name, if nobody else does.
-fn log_in(state: &mut State, conn: ConnId, name: Name) -> Effect {
-    match state.take_name(conn, name.clone()) {
-        Ok(()) => reply(conn, Reply::Welcome(name)),
-        Err(taken) => refusal(conn, Refusal::NameTaken(taken)),
-    }
+fn log_in(state: &mut State, conn: ConnId, name: Name, effects: &mut Vec<Effect>) {
+    let reply = match state.take_name(conn, name.clone()) {
+        Ok(()) => Reply::Welcome(name),
+        Err(taken) => Reply::Error(Refusal::NameTaken(taken)),
+    };
+    answer(state, conn, reply, effects);
 }
 
 /// A line from a peer.
@@ -214,8 +217,8 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
         Request::Who => effects.push(reply(conn, Reply::Peers(state.peer_names()))),
         Request::Help => effects.push(reply(conn, Reply::Help)),
         Request::Quit => end(state, conn, CloseReason::Quit, effects),
-        Request::Plain(_) => effects.push(refusal(conn, Refusal::NoColon)),
-        Request::Malformed(error) => effects.push(refusal(conn, Refusal::Line(error))),
+        Request::Plain(_) => refuse_line(state, conn, Refusal::NoColon, effects),
+        Request::Malformed(error) => refuse_line(state, conn, Refusal::Line(error), effects),
     }
 }
 
@@ -225,11 +228,13 @@ fn deliver(state: &mut State, conn: ConnId, from: Name, message: Message, effect
         Some(to) => (to, Vec::new()),
         None => look_up(state, conn, &message),
     };
+    state.counters.messages += 1;
     if !to.is_empty() {
+        state.counters.deliveries += to.len() as u64;
         effects.push(Effect::Send { to, reply: Reply::From { from, text: message.into_text() } });
     }
     if !missing.is_empty() {
-        effects.push(refusal(conn, Refusal::NoSuchPeer(missing)));
+        refuse_line(state, conn, Refusal::NoSuchPeer(missing), effects);
     }
 }
 
@@ -269,7 +274,9 @@ fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
 }
 
 fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
-    state.end_session(conn);
+    if state.end_session(conn).is_some() {
+        state.counters.lost += 1;
+    }
     let Some(Conn { standing, .. }) = state.conns.remove(&conn) else {
         return; // it is not there, and whatever follows from its end was said before
     };
@@ -344,10 +351,17 @@ fn abort(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     effects.push(Effect::Abort(conn));
 }
 
+/// Answers a line, and counts what it comes to.
+fn answer(state: &mut State, to: ConnId, answer: Reply, effects: &mut Vec<Effect>) {
+    state.counters.answer(&answer);
+    effects.push(reply(to, answer));
+}
+
 fn reply(to: ConnId, reply: Reply) -> Effect {
     Effect::Send { to: smallvec![to], reply }
 }
 
-fn refusal(to: ConnId, refusal: Refusal) -> Effect {
-    reply(to, Reply::Error(refusal))
+/// Answers a line that was not carried out, or not in full.
+fn refuse_line(state: &mut State, to: ConnId, why: Refusal, effects: &mut Vec<Effect>) {
+    answer(state, to, Reply::Error(why), effects);
 }

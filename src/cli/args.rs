@@ -89,6 +89,11 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
     pub(crate) listen: Vec<Address>,
 
+    /// Where to serve metrics and health over HTTP (/metrics, /healthz, /readyz): HOST:PORT or unix:PATH. Not for everybody:
+    /// whoever gets there sees how the server is. [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<Address>,
+
     /// How the log on standard error is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log: LogFormat,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use seriatim::server::mio::Mio;
 use seriatim::server::mio::sockets::{Address, MioListener};
-use seriatim::server::{Config, serve};
+use seriatim::server::runtime::Runtime;
+use seriatim::server::{self, Config, http};
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
@@ -46,9 +47,14 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     let listeners = listen(&mio, &options.listen, options.keepalive())?;
     let shutdown = signals::first(&mio).map_err(|error| format!("cannot watch for signals: {error}"))?;
     limit_connections(&mut config, listeners.len())?;
+    let door = options.http.as_ref().map(|address| open_door(&mio, address)).transpose()?;
     announce(&listeners);
     announce_limits(&config, options.keepalive());
-    mio.block_on(serve(mio.clone(), listeners, config, shutdown));
+    let (watch, served) = server::start(mio.clone(), listeners, config, shutdown);
+    if let Some(door) = door {
+        mio.spawn(http::serve(mio.clone(), door, watch));
+    }
+    mio.block_on(served);
     info!("stopped");
     Ok(())
 }
@@ -84,6 +90,17 @@ fn listen(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Resu
         Err(error) => Err(format!("cannot listen on {address}: {error}")),
     };
     addresses.iter().map(listen).collect()
+}
+
+/// Opens the door for metrics and health, and says where it is.
+fn open_door(mio: &Mio, address: &Address) -> Result<MioListener, String> {
+    let door = MioListener::bind(mio, address)
+        .map_err(|error| format!("cannot serve --http on {address}: {error}; choose another address"))?;
+    match door.address() {
+        Address::Tcp(address) => info!("metrics at http://{address}/metrics, health at /healthz and /readyz"),
+        address => info!("metrics over HTTP at {address}, path /metrics; health at /healthz and /readyz"),
+    }
+    Ok(door)
 }
 
 /// Every connection is an open file: allows as many as there can be.

@@ -68,6 +68,26 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All words that there are, sorted.
+    pub const CODES: [&str; 16] = [
+        "account-required",
+        "bad-name",
+        "bad-text",
+        "empty-message",
+        "line-too-long",
+        "name-reserved",
+        "name-taken",
+        "no-colon",
+        "no-recipient",
+        "no-such-account",
+        "no-such-peer",
+        "not-utf8",
+        "too-many-recipients",
+        "unencrypted",
+        "unknown-command",
+        "wrong-password",
+    ];
+
     /// The word that a program goes by; the sentence is for people.
     pub fn code(&self) -> &'static str {
         match self {
@@ -243,6 +263,34 @@ mod tests {
             assert_eq!(out, alloc::format!("from {from}: how are you?\n").into_bytes());
             assert_eq!(out.capacity(), out.len(), "set aside at once, and no more");
         }
+    }
+
+    #[test]
+    fn every_code_is_listed() {
+        let lines = [
+            LineError::TooLong { bytes_max: 1 },
+            LineError::NotUtf8,
+            LineError::BadText,
+            LineError::NoRecipient,
+            LineError::TooManyRecipients { max: 1 },
+            LineError::EmptyMessage,
+            LineError::UnknownCommand(Text::try_from("/x").unwrap()),
+        ];
+        let others = [
+            Refusal::NameTaken(name("al")),
+            Refusal::NameReserved(name("al")),
+            Refusal::WrongPassword(name("al")),
+            Refusal::NoSuchAccount(name("al")),
+            Refusal::AccountRequired,
+            Refusal::Unencrypted,
+            Refusal::BadName(NameError::NotLoggedIn),
+            Refusal::NoColon,
+            Refusal::NoSuchPeer(vec![]),
+        ];
+        let refusals = lines.into_iter().map(Refusal::Line).chain(others);
+        let mut codes: Vec<&str> = refusals.map(|refusal| refusal.code()).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, Refusal::CODES);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use tracing::{debug, error, info};
 
 use super::ingress::{Input, PERMITS, Permit};
+use super::metrics::{Measures, Told};
 use super::passwords::Verifier;
 use super::runtime::Runtime;
 use super::staged::{Push, Staged};
@@ -59,6 +60,7 @@ pub(super) struct Driver<R> {
     inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
     lines: Vec<u8>,
+    measures: Measures,
 }
 
 /// What the driver keeps for one connection.
@@ -91,7 +93,8 @@ pub(super) const CLIENT_BYTES: usize = size_of::<Client>();
 
 /// Something that one connection brought.
 enum Brought {
-    Requests(vec::IntoIter<Request>, Option<Permit>),
+    /// What one read brought, and when it was taken, in nanoseconds; not if it brought nothing.
+    Requests(vec::IntoIter<Request>, Option<Permit>, Option<u64>),
     InputEnded,
     Disconnected,
 }
@@ -123,6 +126,7 @@ impl<R: Runtime> Driver<R> {
             inboxes: Vec::new(),
             effects: Vec::new(),
             lines: Vec::new(),
+            measures: Measures::new(),
         }
     }
 
@@ -134,6 +138,7 @@ impl<R: Runtime> Driver<R> {
             if self.turns.is_empty() && !self.staged.is_empty() && !asked {
                 // What they bring now is written along with what is there.
                 asked = true;
+                self.measures.pass();
                 yield_now().await;
             } else if self.turns.is_empty() {
                 self.hand_over();
@@ -156,6 +161,7 @@ impl<R: Runtime> Driver<R> {
             if self.pressed || self.cost >= YIELD_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
                 self.hand_over();
+                self.measures.pass();
                 yield_now().await;
             }
         }
@@ -185,7 +191,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn tell_time(&mut self) {
-        let now = self.runtime.now();
+        let now = Millis(self.measures.look(&self.runtime) / 1_000_000);
         if now > self.state.now() || self.state.next_deadline().is_some_and(|at| at <= now) {
             self.tell(Event::Ticked(now));
         }
@@ -200,18 +206,28 @@ impl<R: Runtime> Driver<R> {
                 self.tell(Event::Connected(conn, origin));
             }
             Input::Secured(conn) => self.tell(Event::Secured(conn)),
+            Input::AccountsChanged(names) => self.tell(Event::AccountsChanged(names)),
             Input::PasswordVerified(conn, is_right) => self.take_verdict(conn, is_right),
             Input::Requests(conn, requests, permit) => {
-                self.put(conn, Brought::Requests(requests.into_iter(), Some(permit)));
+                self.put_requests(conn, requests, Some(permit));
             }
             Input::Ended(conn, requests) => {
-                self.put(conn, Brought::Requests(requests.into_iter(), None));
+                self.put_requests(conn, requests, None);
                 self.put(conn, Brought::InputEnded);
             }
             Input::Disconnected(conn) => self.put(conn, Brought::Disconnected),
             Input::ShutdownRequested => self.tell(Event::ShutdownRequested),
+            Input::Asked(answer) => {
+                // Whoever has given up waiting does not want to know.
+                let _ = answer.try_send(self.told());
+            }
             Input::Panicked(task) => panic!("{task} has panicked, and without it the server is none"),
         }
+    }
+
+    fn put_requests(&mut self, conn: ConnId, requests: Vec<Request>, permit: Option<Permit>) {
+        let taken = self.measures.take(requests.len(), &self.runtime);
+        self.put(conn, Brought::Requests(requests.into_iter(), permit, taken));
     }
 
     fn put(&mut self, conn: ConnId, brought: Brought) {
@@ -236,12 +252,15 @@ impl<R: Runtime> Driver<R> {
     /// Processes what a client brought, all of it or as much as one turn allows.
     fn give_turn(&mut self, conn: ConnId) {
         (self.turn, self.held) = (Some(conn), false);
+        let begin = self.measures.clock(&self.runtime);
         let end = self.cost + TURN_COST;
         while let Some(client) = self.clients.get_mut(&conn)
             && let Some(brought) = client.take_brought()
         {
             match brought {
-                Brought::Requests(requests, permit) => self.process(conn, requests, permit, end),
+                Brought::Requests(requests, permit, taken) => {
+                    self.process(conn, requests, permit, taken, end);
+                }
                 Brought::InputEnded => self.tell(Event::InputEnded(conn)),
                 Brought::Disconnected => self.forget(conn),
             }
@@ -251,6 +270,7 @@ impl<R: Runtime> Driver<R> {
             }
         }
         self.end_turn(conn);
+        self.measures.turned(begin, &self.runtime);
     }
 
     /// Waits for what the client brings, or lets it wait for its next turn.
@@ -276,6 +296,7 @@ impl<R: Runtime> Driver<R> {
         conn: ConnId,
         mut requests: vec::IntoIter<Request>,
         permit: Option<Permit>,
+        taken: Option<u64>,
         end: usize,
     ) {
         for request in requests.by_ref() {
@@ -285,11 +306,12 @@ impl<R: Runtime> Driver<R> {
                 break;
             }
         }
-        if !requests.as_slice().is_empty()
-            && let Some(client) = self.clients.get_mut(&conn)
+        if requests.as_slice().is_empty() {
+            self.measures.processed(taken);
+        } else if let Some(client) = self.clients.get_mut(&conn)
             && let Some(inbox) = &mut client.inbox
         {
-            inbox.brought.push_front(Brought::Requests(requests, permit));
+            inbox.brought.push_front(Brought::Requests(requests, permit, taken));
         }
     }
 
@@ -388,6 +410,19 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
+    /// How things are.
+    fn told(&self) -> Told {
+        Told {
+            now: self.runtime.now(),
+            draining: self.state.is_draining(),
+            connections: self.state.connections(),
+            peers: self.state.peers(),
+            counters: self.state.counters().clone(),
+            inputs_waiting: self.inputs.len(),
+            measures: self.measures.clone(),
+        }
+    }
+
     /// Hands over what is staged, for the connections to write.
     fn hand_over(&mut self) {
         (self.pressed, self.cost) = (false, 0);
@@ -396,6 +431,7 @@ impl<R: Runtime> Driver<R> {
                 client.staged.hand_over(&mut self.staged_bytes);
             }
         }
+        self.measures.handed_over(&self.runtime);
     }
 }
 

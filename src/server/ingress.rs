@@ -6,14 +6,16 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::Stream;
 
+use super::metrics::Told;
 use super::outbox::Outbox;
-use crate::protocol::Request;
+use crate::protocol::{Name, Request};
 use crate::{ConnId, Origin};
 
 /// How many reads (of up to 64 KiB each) and new connections wait at most.
@@ -31,12 +33,16 @@ pub(super) enum Input {
     Ended(ConnId, Vec<Request>),
     /// The connection is gone.
     Disconnected(ConnId),
+    /// These are the names that have accounts.
+    AccountsChanged(Vec<Name>),
     /// Whether the password of a client is right.
     PasswordVerified(ConnId, bool),
     /// The operator wants the server to stop.
     ShutdownRequested,
     /// A task that the server cannot do without has panicked.
     Panicked(&'static str),
+    /// Somebody wants to know how things are.
+    Asked(Sender<Told>),
 }
 
 /// The end that everybody sends to.
@@ -44,11 +50,13 @@ pub(super) enum Input {
 pub(super) struct Ingress {
     sender: Sender<Input>,
     places: Arc<Places>,
+    received_bytes: Arc<AtomicU64>,
 }
 
 pub(super) fn queue() -> (Ingress, Receiver<Input>) {
     let (sender, receiver) = async_channel::unbounded();
-    (Ingress { sender, places: Arc::new(Places::new(PERMITS)) }, receiver)
+    let places = Arc::new(Places::new(PERMITS));
+    (Ingress { sender, places, received_bytes: Arc::default() }, receiver)
 }
 
 impl Ingress {
@@ -63,6 +71,21 @@ impl Ingress {
     /// Takes a place in the queue, or a place among those who wait for one.
     pub(super) fn ask(&self) -> Result<Permit, Waiting> {
         Places::ask(&self.places)
+    }
+
+    /// So many bytes have been read.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes have been read from all clients.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many places in the queue are taken.
+    pub(super) fn permits_used(&self) -> usize {
+        PERMITS - self.places.lock().free
     }
 
     /// Puts an input into the queue. Never waits: whoever could send without end has a permit.

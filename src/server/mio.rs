@@ -147,6 +147,10 @@ impl Runtime for Mio {
         Millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
         Sleep::until(&self.timers, self.start.checked_add(Duration::from_millis(at.0)))
     }

@@ -12,7 +12,9 @@
 //! - `conn`: one task per connection;
 //! - `accept`: one task per listener;
 //! - `refusals`: what the log says of those who are not let in;
-//! - `shutdown`: from the first signal to the last byte.
+//! - `shutdown`: from the first signal to the last byte;
+//! - [`metrics`]: what can be seen of it from outside;
+//! - `http`, with the feature of that name: the same for whoever speaks HTTP.
 //!
 //! No channel of this graph can block in a circle: connections wait for the queue, the driver waits for nobody, and an
 //! outbox never waits (guarantee G11).
@@ -20,7 +22,10 @@
 mod accept;
 mod conn;
 mod driver;
+#[cfg(feature = "http")]
+pub mod http;
 mod ingress;
+pub mod metrics;
 pub mod mio;
 pub mod outbox;
 mod pace;
@@ -39,7 +44,9 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::protocol::Name;
-use crate::{Event, Limits, State, step};
+use crate::{Limits, State};
+use ingress::Input;
+use metrics::Watch;
 use outbox::Room;
 use passwords::{Passwords, Verifier};
 use refusals::RefusalLog;
@@ -107,16 +114,29 @@ pub async fn serve<R: Runtime>(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
+    let (_, served) = start(runtime, listeners, config, shutdown);
+    served.await;
+}
+
+/// As [`serve`], but begins to accept at once, and returns what looks at the server beside the future that serves.
+pub fn start<R: Runtime>(
+    runtime: R,
+    listeners: Vec<R::Listener>,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> (Watch, impl Future<Output = ()> + Send) {
     let (ingress, inputs) = ingress::queue();
-    let mut state = State::new(config.limits.clone(), config.hash_seed);
-    let effects = step(&mut state, Event::AccountsChanged(config.accounts.clone()));
-    assert!(effects.is_empty(), "nobody is there yet");
+    let state = State::new(config.limits.clone(), config.hash_seed);
+    if !config.accounts.is_empty() {
+        ingress.send(Input::AccountsChanged(config.accounts.clone())); // before anybody comes
+    }
     let verifier = Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone());
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
+    let watch = Watch::new(ingress.clone(), room.clone());
     let refusals = RefusalLog::default();
     let world = Arc::new(World { runtime: runtime.clone(), ingress, room, refusals, config });
     shutdown::accept_until(&world, listeners, shutdown);
-    driver::Driver::new(runtime, inputs, state, verifier).run().await;
+    (watch, driver::Driver::new(runtime, inputs, state, verifier).run())
 }
 
 /// What every task of one server shares.

@@ -4,7 +4,7 @@
 //! and writes it in one call.
 
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -23,6 +23,7 @@ pub struct Room {
     /// What each may hold even then.
     pub bytes_floor: usize,
     used: AtomicUsize,
+    sent: AtomicU64,
     spare: Mutex<Spare>,
 }
 
@@ -40,13 +41,18 @@ const SPARE_BYTES_MAX: usize = 8 * 1024 * 1024;
 impl Room {
     /// Room in which nothing is used.
     pub fn new(bytes_max: usize, bytes_total_max: usize, bytes_floor: usize) -> Arc<Room> {
-        let (used, spare) = (AtomicUsize::new(0), Mutex::default());
-        Arc::new(Room { bytes_max, bytes_total_max, bytes_floor, used, spare })
+        let (used, sent, spare) = Default::default();
+        Arc::new(Room { bytes_max, bytes_total_max, bytes_floor, used, sent, spare })
     }
 
     /// How many bytes wait in all outboxes, those being written among them.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes sockets have taken since the start.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// How many bytes an outbox may hold, so many more among them.
@@ -236,6 +242,7 @@ impl Outbox {
     pub fn wrote(&self, bytes: usize) {
         self.lock().in_flight -= bytes;
         self.room.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.room.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// For the connection's task: ready when the connection is to be dropped.

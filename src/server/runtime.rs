@@ -26,6 +26,11 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// The time since the start, by a clock that never runs backwards.
     fn now(&self) -> Millis;
 
+    /// The same in nanoseconds, for whoever measures.
+    fn now_ns(&self) -> u64 {
+        self.now().0.saturating_mul(1_000_000)
+    }
+
     /// Ready at the given moment or soon after, and never before: [`now`](Runtime::now) is then at least `at`.
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static;
 

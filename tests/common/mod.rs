@@ -7,6 +7,7 @@
 )]
 
 pub mod model;
+pub mod openmetrics;
 pub mod parser;
 pub mod process;
 pub mod transcript;

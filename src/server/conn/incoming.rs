@@ -127,6 +127,7 @@ impl<R: Runtime> Incoming<R> {
             }
         })?;
         self.bytes += length.unwrap_or(0) as u64;
+        of.world.ingress.received(length.unwrap_or(0));
         Ok(length == Some(0))
     }
 
