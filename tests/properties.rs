@@ -13,7 +13,7 @@ use common::parser::{asked, read_all};
 use common::world::{Seen, World};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use seriatim::protocol::{Reply, Session};
+use seriatim::protocol::{Refusal, Reply, Request, Session};
 use seriatim::{CloseReason, ConnId, Effect, Event, Limits, Millis, Origin, State, step};
 
 const CASES: u32 = 10_000;
@@ -256,22 +256,44 @@ proptest! {
         let mut closed: Vec<CloseReason> = Vec::new();
         let mut newest = None;
         let mut bye = None;
+        let (mut logins, mut messages, mut deliveries, mut lost) = (0, 0, 0, 0);
+        let mut errors: BTreeMap<&str, u64> = Refusal::CODES.into_iter().map(|code| (code, 0)).collect();
+        // Those whose sessions are not over; and whether a message is what follows is about.
+        let (mut open, mut is_message) = (BTreeSet::new(), false);
         for line in world.log.iter().flatten() {
             if let Ok(event) = serde_json::from_str(line) {
                 connected += u64::from(matches!(event, Event::Connected(..)));
                 stopping |= event == Event::ShutdownRequested;
                 newest = if let Event::Connected(conn, _) = event { Some(conn) } else { None };
+                open.extend(newest);
+                if let Event::Disconnected(conn) = event {
+                    lost += u64::from(open.remove(&conn));
+                }
+                is_message = matches!(event, Event::Requested(_, Request::Message(_)));
                 continue;
             }
             let effect = serde_json::from_str(line).unwrap();
+            if let Effect::Send { to, reply } = &effect {
+                logins += u64::from(matches!(reply, Reply::Welcome(_)));
+                deliveries += if matches!(reply, Reply::From { .. }) { to.len() as u64 } else { 0 };
+                let of_a_message = matches!(reply, Reply::From { .. } | Reply::Error(Refusal::NoSuchPeer(_)));
+                messages += u64::from(of_a_message && std::mem::take(&mut is_message));
+                if let Reply::Error(refusal) = reply {
+                    *errors.get_mut(refusal.code()).unwrap() += 1;
+                }
+            }
             match effect {
                 Effect::Close { conn, reason } => {
+                    open.remove(&conn);
                     let told = bye.take().unwrap_or_else(|| (conn, "end of input".to_owned()));
                     prop_assert_eq!(told, (conn, reason.to_string()));
                     prop_assert_eq!(reason.is_refusal(), newest == Some(conn) && !stopping);
                     closed.push(reason);
                 }
-                Effect::Abort(conn) if newest == Some(conn) && !stopping => dropped += 1,
+                Effect::Abort(conn) if newest == Some(conn) && !stopping => {
+                    open.remove(&conn);
+                    dropped += 1;
+                }
                 Effect::Abort(_) => aborted += 1,
                 Effect::Send { to, reply: Reply::Bye(why) } => bye = Some((to[0], why.to_string())),
                 Effect::Send { .. }
@@ -282,6 +304,8 @@ proptest! {
         }
         let counters = world.state.counters();
         prop_assert_eq!((counters.connected, counters.aborted, counters.dropped), (connected, aborted, dropped));
+        prop_assert_eq!((counters.logins, counters.messages, counters.deliveries), (logins, messages, deliveries));
+        prop_assert_eq!((counters.lost, counters.errors().collect()), (lost, errors));
         for reason in CloseReason::ALL {
             let (counted, seen) = (counters.closed(reason), closed.iter().filter(|&&other| other == reason).count() as u64);
             // Whoever was dropped was not told why.

@@ -9,6 +9,8 @@
 
 pub mod exposition;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
