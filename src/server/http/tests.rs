@@ -30,6 +30,13 @@ impl Runtime for Hasty {
         ready(())
     }
 
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        self.0.unblock(work)
+    }
+
     fn preempt(&self) -> impl Future<Output = ()> + Send {
         self.0.preempt()
     }
