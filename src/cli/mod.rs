@@ -3,8 +3,10 @@
 pub(crate) mod args;
 pub(crate) mod chat;
 mod machine;
+mod passed;
 pub(crate) mod serve;
 mod signals;
+mod systemd;
 mod units;
 
 use std::fmt::Display;
