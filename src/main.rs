@@ -14,5 +14,7 @@ fn main() -> ExitCode {
     match arguments.command {
         cli::args::Command::Serve(options) => cli::serve::run(&options),
         cli::args::Command::Chat(options) => cli::chat::run(&options),
+        cli::args::Command::Completions { shell } => cli::pages::completions(shell),
+        cli::args::Command::Man { folder } => cli::pages::man(folder.as_deref()),
     }
 }

@@ -1,11 +1,13 @@
 //! What may stand on the command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
 use seriatim::Limits;
 use seriatim::protocol::Name;
 use seriatim::server::Config;
@@ -34,6 +36,17 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Talk through a server: at a prompt, or with lines piped in and out.
     Chat(ChatOptions),
+    /// Print what makes a shell complete these commands.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands to a folder.
+    Man {
+        /// Where to write them.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]

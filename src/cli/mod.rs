@@ -1,8 +1,9 @@
-//! The two commands, and what a person or a script sees of them.
+//! The commands, and what a person or a script sees of them.
 
 pub(crate) mod args;
 pub(crate) mod chat;
 mod machine;
+pub(crate) mod pages;
 mod passed;
 pub(crate) mod serve;
 mod signals;
