@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::process::Server;
+use common::process::{HANG, Server};
 
 /// A fenced block of a document.
 struct Block {
@@ -70,8 +70,16 @@ fn blocks_of(path: &Path) -> Vec<Block> {
 fn run(shell: &[&str], script: &str, folder: &Path) -> Output {
     let programs = Path::new(env!("CARGO_BIN_EXE_seriatim")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).arg(script).env("PATH", path).current_dir(folder).output().unwrap()
+    // What does not end is ended, with all that it started.
+    let mut command = Command::new("timeout");
+    command
+        .arg(HANG.as_secs().to_string())
+        .args(shell)
+        .arg(script)
+        .env("PATH", path)
+        .current_dir(folder)
+        .output()
+        .unwrap()
 }
 
 /// Whether the text is as expected, where each `…` stands for anything.
@@ -154,6 +162,31 @@ fn the_session_is_the_first_transcript() {
     let is_session = |block: &&Block| block.language == "text" && block.text.starts_with("alice> alice");
     let session = &blocks.iter().find(is_session).unwrap().text;
     assert!(transcript.contains(session.trim_end()), "{session}");
+}
+
+#[test]
+fn the_tests_that_hold_the_guarantees_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let is_test =
+        |name: &&str| name.len() > 4 && name.starts_with('g') && name.as_bytes()[1].is_ascii_digit();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sources = sources_under(&root.join("tests")) + &sources_under(&root.join("src"));
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
+
+/// All Rust there is in a folder, as one text.
+fn sources_under(folder: &Path) -> String {
+    let paths = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let read = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => sources_under(&path),
+        Some(extension) if extension == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    };
+    paths.map(read).collect()
 }
 
 #[test]
