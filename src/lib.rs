@@ -41,7 +41,8 @@ pub use broker::{
 };
 pub use limits::Limits;
 
-/// The README is a test.
+/// The README is a test, and so is what the documents show of the core.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/embedding.md")]
+struct Documents;

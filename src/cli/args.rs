@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
 use seriatim::Limits;
 use seriatim::protocol::Name;
 use seriatim::server::Config;
@@ -43,6 +44,17 @@ pub(crate) enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Print what makes a shell complete these commands.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands to a folder.
+    Man {
+        /// Where to write them.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
 }
 

@@ -6,9 +6,12 @@ pub(crate) mod args;
 pub(crate) mod chat;
 pub(crate) mod config;
 mod machine;
+pub(crate) mod pages;
+mod passed;
 pub(crate) mod serve;
 mod settings;
 mod signals;
+mod systemd;
 mod units;
 
 use std::fmt::Display;

@@ -15,6 +15,8 @@ use tracing::{error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
+use super::passed::Passed;
+use super::systemd::Manager;
 use super::units::{Networks, or_off};
 use super::{complain, machine, signals};
 
@@ -36,6 +38,8 @@ pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
 
 /// Serves until a signal has come and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
+    let passed = Passed::all()?;
+    let manager = Manager::from_env()?;
     let mut config = options.config()?;
     if let Some(accounts) = options.accounts()? {
         config.accounts = accounts.names();
@@ -44,12 +48,18 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     let _log = start_log(options.log);
     log_panics();
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
-    let listeners = listen(&mio, &options.listen, options.keepalive())?;
+    let listeners = listen(&mio, passed, &options.listen, options.keepalive())?;
     let shutdown = signals::first(&mio).map_err(|error| format!("cannot watch for signals: {error}"))?;
     limit_connections(&mut config, listeners.len())?;
     let door = options.http.as_ref().map(|address| open_door(&mio, address)).transpose()?;
     announce(&listeners);
     announce_limits(&config, options.keepalive());
+    manager.attend(&mio, &status(&listeners));
+    let drain_ms_max = config.limits.drain_ms_max;
+    let shutdown = async move {
+        shutdown.await;
+        manager.stopping(drain_ms_max);
+    };
     let (watch, served) = server::start(mio.clone(), listeners, config, shutdown);
     if let Some(door) = door {
         mio.spawn(http::serve(mio.clone(), door, watch));
@@ -84,12 +94,29 @@ fn log_panics() {
     }));
 }
 
-fn listen(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<MioListener>, String> {
-    let listen = |address| match MioListener::bind(mio, address) {
-        Ok(listener) => Ok(listener.with_keepalive(keepalive)),
-        Err(error) => Err(format!("cannot listen on {address}: {error}")),
+/// Listens on the sockets that were passed, or if there are none, on these addresses.
+fn listen(
+    mio: &Mio,
+    passed: Vec<Passed>,
+    addresses: &[Address],
+    keepalive: Option<Duration>,
+) -> Result<Vec<MioListener>, String> {
+    let bind = |address| {
+        MioListener::bind(mio, address).map_err(|error| format!("cannot listen on {address}: {error}"))
     };
-    addresses.iter().map(listen).collect()
+    let listeners: Result<Vec<MioListener>, String> = if passed.is_empty() {
+        addresses.iter().map(bind).collect()
+    } else {
+        info!("serving the sockets that were passed, not --listen");
+        passed.into_iter().map(|passed| passed.listen(mio)).collect()
+    };
+    Ok(listeners?.into_iter().map(|listener| listener.with_keepalive(keepalive)).collect())
+}
+
+/// What the service manager shows of the server.
+fn status(listeners: &[MioListener]) -> String {
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
+    format!("listening on {}", addresses.join(", "))
 }
 
 /// Opens the door for metrics and health, and says where it is.

@@ -78,7 +78,11 @@ pub struct MioListener {
 
 enum Listening {
     Tcp(TcpListener),
-    Unix { file: SocketFile, listener: UnixListener },
+    /// The file is somebody else's if the socket was not bound here.
+    Unix {
+        file: Option<SocketFile>,
+        listener: UnixListener,
+    },
 }
 
 impl readiness::Socket for Listening {
@@ -112,9 +116,31 @@ impl MioListener {
                 let listener = net::UnixListener::bind(path)?;
                 listener.set_nonblocking(true)?;
                 let listener = UnixListener::from_std(listener);
-                Listening::Unix { file: SocketFile(path.clone()), listener }
+                Listening::Unix { file: Some(SocketFile(path.clone())), listener }
             }
         };
+        MioListener::watch(mio, listening)
+    }
+
+    /// A TCP socket that listens already.
+    ///
+    /// # Errors
+    /// The operating system has no more room to watch it.
+    pub fn from_tcp(mio: &Mio, listener: std::net::TcpListener) -> io::Result<MioListener> {
+        listener.set_nonblocking(true)?;
+        MioListener::watch(mio, Listening::Tcp(TcpListener::from_std(listener)))
+    }
+
+    /// A unix socket that listens already. Its file stays when the server goes.
+    ///
+    /// # Errors
+    /// The operating system has no more room to watch it.
+    pub fn from_unix(mio: &Mio, listener: net::UnixListener) -> io::Result<MioListener> {
+        listener.set_nonblocking(true)?;
+        MioListener::watch(mio, Listening::Unix { file: None, listener: UnixListener::from_std(listener) })
+    }
+
+    fn watch(mio: &Mio, listening: Listening) -> io::Result<MioListener> {
         let socket = mio.sockets.watch_listening(listening)?;
         Ok(MioListener { socket, keepalive: Some(KEEPALIVE) })
     }
@@ -133,9 +159,20 @@ impl MioListener {
             Listening::Tcp(listener) => Address::Tcp(
                 listener.local_addr().map_or_else(|e| e.to_string(), |address| address.to_string()),
             ),
-            Listening::Unix { file, .. } => Address::Unix(file.0.clone()),
+            Listening::Unix { file: Some(file), .. } => Address::Unix(file.0.clone()),
+            Listening::Unix { file: None, listener } => Address::Unix(bound_to(listener)),
         }
     }
+}
+
+/// The path of a socket that was bound elsewhere; of one that has none, its name behind an `@`.
+fn bound_to(listener: &UnixListener) -> PathBuf {
+    let Ok(address) = listener.local_addr() else { return PathBuf::new() };
+    #[cfg(target_os = "linux")]
+    if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(&address) {
+        return format!("@{}", String::from_utf8_lossy(name)).into();
+    }
+    address.as_pathname().map(Path::to_path_buf).unwrap_or_default()
 }
 
 fn bind_tcp(address: &str) -> io::Result<TcpListener> {
