@@ -1,5 +1,6 @@
 //! What may stand on the command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Serve clients until SIGINT or SIGTERM.
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Talk through a server: at a prompt, or with lines piped in and out.
     Chat(ChatOptions),
 }
@@ -39,8 +40,12 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct ServeOptions {
     /// Where to listen: HOST:PORT (port 0 picks a free one; [::] is IPv6 only) or unix:PATH. May be given several times.
-    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
-    pub(crate) listen: Vec<Address>,
+    /// [default: 127.0.0.1:7878, unless --tls-listen is given]
+    #[arg(long, value_name = "ADDRESS", value_parser = plain_address)]
+    listen: Vec<Address>,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
 
     /// How the log on standard error is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -116,7 +121,58 @@ pub(crate) struct ServeOptions {
     drain_timeout: Seconds,
 }
 
+/// How TLS is spoken, if it is.
+#[derive(Args)]
+pub(crate) struct TlsOptions {
+    /// Where to listen for TLS: HOST:PORT. May be given several times.
+    #[arg(long, value_name = "ADDRESS", value_parser = tcp_address)]
+    pub(crate) tls_listen: Vec<Address>,
+
+    /// The server's certificate in PEM, and behind it those that lead to one that clients trust. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+
+    /// The key of the certificate in PEM. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// For a first try: make a certificate at the start, and say how clients can be sure of it.
+    #[arg(long)]
+    pub(crate) tls_self_signed: bool,
+
+    /// Certificates in PEM, one of which has signed those that clients may show; who shows none is let in as any other. Read
+    /// again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+}
+
+/// Where clients write `tls:`, the server has a flag of its own.
+fn plain_address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix("tls:") {
+        Some(address) => Err(format!("to listen for TLS, say --tls-listen {address}")),
+        None => text.parse(),
+    }
+}
+
+/// TLS is for TCP.
+fn tcp_address(text: &str) -> Result<Address, String> {
+    match text.parse()? {
+        Address::Unix(_) => {
+            Err("TLS is for HOST:PORT: a unix socket needs none, use --listen for it".to_owned())
+        }
+        address @ Address::Tcp(_) => Ok(address),
+    }
+}
+
 impl ServeOptions {
+    /// Where to listen without TLS.
+    pub(crate) fn listen(&self) -> Vec<Address> {
+        if self.listen.is_empty() && self.tls.tls_listen.is_empty() {
+            return vec![Address::Tcp(ADDRESS.to_owned())];
+        }
+        self.listen.clone()
+    }
+
     /// How long a connection may be silent before its peer is asked whether it is still there.
     pub(crate) fn keepalive(&self) -> Option<Duration> {
         self.keepalive.0.map(|Count(seconds)| Duration::from_secs(seconds.into()))

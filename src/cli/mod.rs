@@ -5,6 +5,7 @@ pub(crate) mod chat;
 mod machine;
 pub(crate) mod serve;
 mod signals;
+mod tls;
 mod units;
 
 use std::fmt::Display;

@@ -13,8 +13,9 @@ use tracing::{error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
+use super::tls::Tls;
 use super::units::{Networks, or_off};
-use super::{complain, machine, signals};
+use super::{complain, machine, signals, tls};
 
 pub(crate) fn run(options: &ServeOptions) -> ExitCode {
     match start(options) {
@@ -31,11 +32,16 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     let mut config = options.config()?;
     let _log = start_log(options.log);
     log_panics();
+    let tls = tls::load(&options.tls)?;
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
-    let listeners = listen(&mio, &options.listen, options.keepalive())?;
+    let mut listeners = listen(&mio, &options.listen(), options.keepalive())?;
+    if let Some(tls) = &tls {
+        let behind_tls = listen(&mio, &options.tls.tls_listen, options.keepalive())?;
+        listeners.extend(behind_tls.into_iter().map(|listener| listener.with_tls(tls.settings.clone())));
+    }
     let shutdown = signals::first(&mio).map_err(|error| format!("cannot watch for signals: {error}"))?;
     limit_connections(&mut config, listeners.len())?;
-    announce(&listeners);
+    announce(&listeners, tls.as_ref());
     announce_limits(&config, options.keepalive());
     mio.block_on(serve(mio.clone(), listeners, config, shutdown));
     info!("stopped");
@@ -93,9 +99,14 @@ fn limit_connections(config: &mut Config, listeners: usize) -> Result<(), String
 }
 
 /// Says where the server listens and how to connect.
-fn announce(listeners: &[MioListener]) {
+fn announce(listeners: &[MioListener], tls: Option<&Tls>) {
     for listener in listeners {
         let address = listener.address();
+        if let Some(tls) = tls.filter(|_| listener.is_tls()) {
+            let pin = tls.pin.as_ref().map(|pin| format!(" --fingerprint {pin}")).unwrap_or_default();
+            info!("listening on tls:{address}, connect with: seriatim chat NAME@tls:{address}{pin}");
+            continue;
+        }
         let nc = match &address {
             Address::Tcp(address) => match address.rsplit_once(':') {
                 Some((host, port)) => format!("nc {} {port}", host.trim_matches(['[', ']'])),
