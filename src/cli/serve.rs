@@ -32,14 +32,17 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     let mut config = options.config()?;
     let _log = start_log(options.log);
     log_panics();
-    let tls = tls::load(&options.tls)?;
+    let mut tls = tls::load(&options.tls)?;
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
     let mut listeners = listen(&mio, &options.listen(), options.keepalive())?;
     if let Some(tls) = &tls {
         let behind_tls = listen(&mio, &options.tls.tls_listen, options.keepalive())?;
         listeners.extend(behind_tls.into_iter().map(|listener| listener.with_tls(tls.settings.clone())));
     }
-    let shutdown = signals::first(&mio).map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let no_signals = |error| format!("cannot watch for signals: {error}");
+    let shutdown = signals::first(&mio).map_err(no_signals)?;
+    let reloadables = tls.as_mut().and_then(|tls| tls.reloadable.take()).into_iter().collect();
+    signals::reload_at_hangup(&mio, reloadables).map_err(no_signals)?;
     limit_connections(&mut config, listeners.len())?;
     announce(&listeners, tls.as_ref());
     announce_limits(&config, options.keepalive());

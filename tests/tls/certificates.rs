@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::common::process::{HANG, Server, seriatim};
@@ -128,5 +128,10 @@ impl Client {
         let stream = self.0.get_mut();
         stream.conn.send_close_notify();
         stream.flush().unwrap();
+    }
+
+    /// The certificate that the server has shown.
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        self.0.get_ref().conn.peer_certificates().unwrap()[0].clone().into_owned()
     }
 }

@@ -6,4 +6,5 @@
 mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
+mod reload;
 mod serve;
