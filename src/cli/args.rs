@@ -158,7 +158,7 @@ fn plain_address(text: &str) -> Result<Address, String> {
 fn tcp_address(text: &str) -> Result<Address, String> {
     match text.parse()? {
         Address::Unix(_) => {
-            Err("TLS is for HOST:PORT: a unix socket needs none, use --listen for it".to_owned())
+            Err("TLS is for HOST:PORT: a unix socket needs none: it never leaves the machine".to_owned())
         }
         address @ Address::Tcp(_) => Ok(address),
     }
@@ -231,9 +231,61 @@ pub(crate) enum LogFormat {
 
 #[derive(Args)]
 pub(crate) struct ChatOptions {
-    /// Your name, and the server if it is not 127.0.0.1:7878: NAME, NAME@HOST:PORT or NAME@unix:PATH.
+    /// Your name, and the server if it is not 127.0.0.1:7878: NAME, NAME@HOST:PORT, NAME@tls:HOST:PORT or NAME@unix:PATH.
     #[arg(value_name = "NAME[@HOST:PORT]")]
     pub(crate) target: Target,
+
+    #[command(flatten)]
+    pub(crate) trust: TrustOptions,
+}
+
+/// By what a server behind TLS is known, and by what it knows the client.
+#[derive(Args)]
+pub(crate) struct TrustOptions {
+    /// With tls: trust the authorities in this file (PEM), and not those that this machine trusts.
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// With tls: trust the certificate with this fingerprint and no other, whatever it says.
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) fingerprint: Option<Fingerprint>,
+
+    /// With tls: a certificate (PEM) that says who you are.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+
+    /// With tls: the key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+impl TrustOptions {
+    /// One that is given, if any is.
+    pub(crate) fn any(&self) -> Option<&'static str> {
+        let flags = [
+            (self.ca.is_some(), "--ca"),
+            (self.fingerprint.is_some(), "--fingerprint"),
+            (self.tls_certificate.is_some(), "--tls-certificate"),
+        ];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+}
+
+/// The SHA-256 fingerprint of a certificate, written as the server does.
+#[derive(Clone)]
+pub(crate) struct Fingerprint(pub(crate) String);
+
+impl FromStr for Fingerprint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Fingerprint, String> {
+        let digits: Vec<char> = text.chars().filter(|&c| c != ':').collect();
+        if digits.len() != 64 || !digits.iter().all(char::is_ascii_hexdigit) {
+            return Err("a SHA-256 fingerprint is 64 hexadecimal digits, with colons or without".to_owned());
+        }
+        let bytes: Vec<String> = digits.chunks(2).map(String::from_iter).collect();
+        Ok(Fingerprint(bytes.join(":").to_ascii_uppercase()))
+    }
 }
 
 /// Who wants to talk, and where.
@@ -241,14 +293,20 @@ pub(crate) struct ChatOptions {
 pub(crate) struct Target {
     pub(crate) name: Name,
     pub(crate) address: Address,
+    pub(crate) tls: bool,
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        let (name, address) = text.split_once('@').unwrap_or((text, ADDRESS));
-        Ok(Target { name: Name::parse(name).map_err(|error| error.to_string())?, address: address.parse()? })
+        let (name, place) = text.split_once('@').unwrap_or((text, ADDRESS));
+        let name = Name::parse(name).map_err(|error| error.to_string())?;
+        let (address, tls) = match place.strip_prefix("tls:") {
+            Some(address) => (tcp_address(address)?, true),
+            None => (place.parse()?, false),
+        };
+        Ok(Target { name, address, tls })
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
 
 mod certificates;
+mod chat;
 #[path = "../common/mod.rs"]
 mod common;
 mod reload;

@@ -196,7 +196,7 @@ fn what_makes_no_sense_is_one_line() {
             &[listen, "--tls-self-signed", "--tls-certificate=x", "--tls-key=x"],
             &["--tls-self-signed", "leave"],
         ),
-        (&["--tls-listen=unix:/tmp/x", "--tls-self-signed"], &["--listen"]),
+        (&["--tls-listen=unix:/tmp/x", "--tls-self-signed"], &["unix socket needs none"]),
         (&["--tls-listen=nowhere", "--tls-self-signed"], &["nowhere", "HOST:PORT"]),
         (&["--listen=tls:127.0.0.1:0"], &["tls:127.0.0.1:0", "--tls-listen"]),
     ] {
