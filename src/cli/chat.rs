@@ -90,11 +90,14 @@ fn log_in(target: &Target) -> Result<Session, String> {
 /// Sends the name and reads the answer.
 fn introduce(link: &mut Link, target: &Target) -> io::Result<(Lines<Link>, String)> {
     link.set_read_timeout(Some(LOGIN_TIMEOUT))?;
-    link.write_all(format!("{}\n", target.name).as_bytes())?;
+    let sent = link.write_all(format!("{}\n", target.name).as_bytes());
     let mut lines = Lines::new(link.try_clone()?);
+    // A server that takes nothing may have said why.
     let answer = match lines.next() {
         Ok(Some(answer)) => answer,
-        Ok(None) => return Err(io::Error::other("the server closed the connection")),
+        Ok(None) => {
+            return Err(sent.err().unwrap_or_else(|| io::Error::other("the server closed the connection")));
+        }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
             return Err(io::Error::other("the server does not answer"));
         }

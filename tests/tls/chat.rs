@@ -192,8 +192,11 @@ fn a_client_can_show_a_certificate_and_a_bad_one_is_refused() {
     succeeds(&place, &["--ca", &ca]); // nobody in particular
     let stranger = Authority::named("a stranger");
     let (certificate, key) = stranger.issue("alice", |_| ());
-    // Whether the connection ends or breaks is up to the operating system.
-    fails(&place, &["--ca", &ca, "--tls-certificate", &certificate, "--tls-key", &key], 1);
+    let why = fails(&place, &["--ca", &ca, "--tls-certificate", &certificate, "--tls-key", &key], 1);
+    assert!(
+        why.contains("the server ended the connection, perhaps for this client's certificate: UnknownCA"),
+        "{why}"
+    );
     let line = server.wait_for_log("the TLS handshake failed");
     assert!(line.contains("UnknownIssuer"), "{line}");
 }

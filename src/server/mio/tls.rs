@@ -186,7 +186,7 @@ impl TlsStream {
                 return Poll::Ready(Ok(done.min(bytes.len())));
             }
             ready!(sent);
-            session.owed = session.tls.writer().write(&bytes[..bytes.len().min(WRITE_BYTES_MAX)])?;
+            session.owed = session.encrypt(&bytes[..bytes.len().min(WRITE_BYTES_MAX)])?;
         }
     }
 
@@ -239,6 +239,18 @@ impl Session {
                 Ending::Open | Ending::Wanted | Ending::Done => return Poll::Ready(Ok(())),
             }
         }
+    }
+
+    /// Encrypts some of it, at least a byte, and says how much.
+    fn encrypt(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The first attempt may only find that the key has to be renewed.
+        for _ in 0..2 {
+            match self.tls.writer().write(bytes)? {
+                0 => {}
+                length => return Ok(length),
+            }
+        }
+        Err(io::ErrorKind::WriteZero.into())
     }
 
     /// Fills the buffer as far as that is possible without waiting. Says how far, and why no further: `Ok` is the end that the
@@ -294,10 +306,17 @@ impl Session {
         io::Error::new(io::ErrorKind::InvalidData, why)
     }
 
-    /// Says why the connection is given up, if that is possible at once.
+    /// Says why the connection is given up, if that is possible at once. To close a socket that holds unread bytes resets the
+    /// connection, and then the client might not learn it: what is there is thrown away.
     fn send_alert(&mut self, mut socket: &TcpStream) {
         if self.sent == self.outgoing.len() {
             while self.tls.wants_write() && self.tls.write_tls(&mut socket).is_ok() {}
+        }
+        let mut rest = [0; 4096];
+        for _ in 0..READS_MAX {
+            if !matches!(socket.read(&mut rest), Ok(1..)) {
+                break;
+            }
         }
     }
 

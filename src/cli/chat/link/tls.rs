@@ -111,7 +111,8 @@ impl TlsLink {
     fn advance(&self, timeout: Option<Duration>) -> io::Result<()> {
         let flags = {
             let mut session = self.session();
-            let is_waiting = self.send(&mut session)?;
+            // What the server said last shows why it takes no more.
+            let is_waiting = self.send(&mut session).unwrap_or(false);
             match session.read_tls(&mut &self.0.socket) {
                 Ok(0) if session.is_handshaking() => {
                     let why = "the server closed the connection in the middle of the TLS handshake";
