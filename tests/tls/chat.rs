@@ -274,3 +274,43 @@ fn what_makes_no_sense_is_one_line() {
         }
     }
 }
+
+/// At a prompt, on a pseudo-terminal that `script` from util-linux makes: the server goes, and comes back.
+#[test]
+fn a_connection_that_is_lost_is_made_again() {
+    let authority = Authority::new();
+    let server = authority.serve(&[]);
+    let (address, place) = (server.address, place(&server));
+    let chat = format!("{} chat al@{place} --ca {}", env!("CARGO_BIN_EXE_seriatim"), authority.ca());
+    let mut script = Command::new("script");
+    script.args(["-qefc", &chat, "/dev/null"]).env("TERM", "dumb").env("SHELL", "/bin/sh");
+    let Ok(script) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+        return eprintln!("SKIPPED: there is no `script` to provide a terminal");
+    };
+    let mut script = Process(script);
+    let mut keys = script.0.stdin.take().unwrap();
+    let mut screen = script.0.stdout.take().unwrap();
+    let mut seen = String::new();
+    let mut wait_for = |text: &str| {
+        while !seen.contains(text) {
+            let mut chunk = [0; 4096];
+            let length = screen.read(&mut chunk).unwrap();
+            assert!(length > 0, "{text:?} does not appear in {seen:?}");
+            seen.push_str(&String::from_utf8_lossy(&chunk[..length]));
+        }
+    };
+    wait_for(&format!("connected to {place} as al"));
+    drop(server);
+    wait_for("connection lost");
+    let (certificate, key) = authority.issue("again", |_| ());
+    let again = format!("--tls-listen={address}");
+    let flags = ["serve", &again, "--tls-certificate", &certificate, "--tls-key", &key];
+    let server = Server::spawn(seriatim().args(flags));
+    wait_for("connected again as al");
+    let mut bob = Client::log_in(server.address, authority.trust(), "bob");
+    keys.write_all(b"bob: back\r").unwrap();
+    bob.expect("from al: back");
+    keys.write_all(b"/quit\r").unwrap();
+    wait_for("bye quit");
+    assert_eq!(script.0.wait().unwrap().code(), Some(0));
+}

@@ -129,22 +129,69 @@ fn what_is_no_tls_is_a_line_of_the_log_and_costs_nobody_else_anything() {
     al.expect("pong x");
 }
 
+/// With either version of TLS.
 #[test]
 fn openssl_talks() {
     let authority = Authority::new();
     let server = authority.serve(&[]);
-    let address = server.address.to_string();
-    let ca = authority.ca();
-    let mut openssl = Command::new("openssl");
-    let openssl =
-        openssl.args(["s_client", "-quiet", "-verify_return_error", "-connect", &address, "-CAfile", &ca]);
-    let openssl = openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let Ok(mut openssl) = openssl.spawn() else {
-        return eprintln!("SKIPPED: there is no `openssl`");
-    };
-    openssl.stdin.as_mut().unwrap().write_all(b"al\nal: hi\n/quit\n").unwrap();
-    let output = openssl.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "welcome al\nfrom al: hi\nbye quit\n");
+    let (address, ca) = (server.address.to_string(), authority.ca());
+    for version in ["-tls1_3", "-tls1_2"] {
+        let mut openssl = Command::new("openssl");
+        openssl.args([
+            "s_client",
+            version,
+            "-quiet",
+            "-verify_return_error",
+            "-connect",
+            &address,
+            "-CAfile",
+            &ca,
+        ]);
+        openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let Ok(mut openssl) = openssl.spawn() else {
+            return eprintln!("SKIPPED: there is no `openssl`");
+        };
+        openssl.stdin.as_mut().unwrap().write_all(b"al\nal: hi\n/quit\n").unwrap();
+        let output = openssl.wait_with_output().unwrap();
+        let heard = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(heard, "welcome al\nfrom al: hi\nbye quit\n", "{version}");
+    }
+}
+
+#[test]
+fn g6_g9_a_peer_that_never_reads_is_closed_and_nobody_waits_for_it() {
+    const LINES: usize = 1000;
+    let authority = Authority::new();
+    let server = authority.serve(&["--outbox-bytes-max=262144"]);
+    let log_in = |name| Client::log_in(server.address, authority.trust(), name);
+    let (mut laggard, mut al, mut quiet) = (log_in("laggard"), log_in("al"), log_in("quiet"));
+    let text = "x".repeat(8000);
+    let mut sent = 0;
+    let mut told = false;
+    while !told {
+        for _ in 0..LINES {
+            al.send(&format!("laggard: {text}"));
+        }
+        sent += LINES;
+        assert!(sent < 50_000, "400 MB to a peer that never reads");
+        quiet.send("quiet: hello");
+        quiet.expect("from quiet: hello");
+        al.send("/ping x");
+        loop {
+            match &*al.line().unwrap() {
+                "pong x" => break,
+                other => assert_eq!(other, "error no-such-peer: laggard"),
+            }
+            told = true;
+        }
+    }
+    assert!(server.process.resident_bytes() < 64 << 20, "{} bytes", server.process.resident_bytes());
+    // Now it reads: a gap-free beginning, why it was closed, and a clean end.
+    let heard = laggard.rest();
+    let before = heard.strip_suffix("bye too slow\n").unwrap();
+    let lines = before.lines().count();
+    assert!(lines >= 262_144 / 8100 && lines < sent);
+    assert!(before == format!("from al: {text}\n").repeat(lines));
 }
 
 #[test]
