@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Serve clients until SIGINT or SIGTERM.
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Talk through a server: at a prompt, or with lines piped in and out.
     Chat(ChatOptions),
     /// Reserve names for those who know their passwords.
@@ -98,8 +98,12 @@ pub(crate) struct ServeOptions {
     config: Option<PathBuf>,
 
     /// Where to listen: HOST:PORT (port 0 picks a free one; [::] is IPv6 only) or unix:PATH. May be given several times.
-    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
-    pub(crate) listen: Vec<Address>,
+    /// [default: 127.0.0.1:7878, unless --tls-listen is given]
+    #[arg(long, value_name = "ADDRESS", value_parser = plain_address)]
+    listen: Vec<Address>,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
 
     /// Where to serve metrics and health over HTTP (/metrics, /healthz, /readyz): HOST:PORT or unix:PATH. Not for everybody:
     /// whoever gets there sees how the server is. [default: nowhere]
@@ -193,7 +197,58 @@ pub(crate) struct ServeOptions {
     drain_timeout: Seconds,
 }
 
+/// How TLS is spoken, if it is.
+#[derive(Args)]
+pub(crate) struct TlsOptions {
+    /// Where to listen for TLS: HOST:PORT. May be given several times.
+    #[arg(long, value_name = "ADDRESS", value_parser = tcp_address)]
+    pub(crate) tls_listen: Vec<Address>,
+
+    /// The server's certificate in PEM, and behind it those that lead to one that clients trust. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+
+    /// The key of the certificate in PEM. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// For a first try: make a certificate at the start, and say how clients can be sure of it.
+    #[arg(long)]
+    pub(crate) tls_self_signed: bool,
+
+    /// Certificates in PEM, one of which has signed those that clients may show; who shows none is let in as any other. Read
+    /// again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+}
+
+/// Where clients write `tls:`, the server has a flag of its own.
+fn plain_address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix("tls:") {
+        Some(address) => Err(format!("to listen for TLS, say --tls-listen {address}")),
+        None => text.parse(),
+    }
+}
+
+/// TLS is for TCP.
+fn tcp_address(text: &str) -> Result<Address, String> {
+    match text.parse()? {
+        Address::Unix(_) => {
+            Err("TLS is for HOST:PORT: a unix socket needs none: it never leaves the machine".to_owned())
+        }
+        address @ Address::Tcp(_) => Ok(address),
+    }
+}
+
 impl ServeOptions {
+    /// Where to listen without TLS.
+    pub(crate) fn listen(&self) -> Vec<Address> {
+        if self.listen.is_empty() && self.tls.tls_listen.is_empty() {
+            return vec![Address::Tcp(ADDRESS.to_owned())];
+        }
+        self.listen.clone()
+    }
+
     /// How long a connection may be silent before its peer is asked whether it is still there.
     pub(crate) fn keepalive(&self) -> Option<Duration> {
         self.keepalive.0.map(|Count(seconds)| Duration::from_secs(seconds.into()))
@@ -262,9 +317,61 @@ pub(crate) enum LogFormat {
 
 #[derive(Args)]
 pub(crate) struct ChatOptions {
-    /// Your name, and the server if it is not 127.0.0.1:7878: NAME, NAME@HOST:PORT or NAME@unix:PATH.
+    /// Your name, and the server if it is not 127.0.0.1:7878: NAME, NAME@HOST:PORT, NAME@tls:HOST:PORT or NAME@unix:PATH.
     #[arg(value_name = "NAME[@HOST:PORT]")]
     pub(crate) target: Target,
+
+    #[command(flatten)]
+    pub(crate) trust: TrustOptions,
+}
+
+/// By what a server behind TLS is known, and by what it knows the client.
+#[derive(Args)]
+pub(crate) struct TrustOptions {
+    /// With tls: trust the authorities in this file (PEM), and not those that this machine trusts.
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// With tls: trust the certificate with this fingerprint and no other, whatever it says.
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) fingerprint: Option<Fingerprint>,
+
+    /// With tls: a certificate (PEM) that says who you are.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+
+    /// With tls: the key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+impl TrustOptions {
+    /// One that is given, if any is.
+    pub(crate) fn any(&self) -> Option<&'static str> {
+        let flags = [
+            (self.ca.is_some(), "--ca"),
+            (self.fingerprint.is_some(), "--fingerprint"),
+            (self.tls_certificate.is_some(), "--tls-certificate"),
+        ];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+}
+
+/// The SHA-256 fingerprint of a certificate, written as the server does.
+#[derive(Clone)]
+pub(crate) struct Fingerprint(pub(crate) String);
+
+impl FromStr for Fingerprint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Fingerprint, String> {
+        let digits: Vec<char> = text.chars().filter(|&c| c != ':').collect();
+        if digits.len() != 64 || !digits.iter().all(char::is_ascii_hexdigit) {
+            return Err("a SHA-256 fingerprint is 64 hexadecimal digits, with colons or without".to_owned());
+        }
+        let bytes: Vec<String> = digits.chunks(2).map(String::from_iter).collect();
+        Ok(Fingerprint(bytes.join(":").to_ascii_uppercase()))
+    }
 }
 
 /// Who wants to talk, and where.
@@ -272,14 +379,20 @@ pub(crate) struct ChatOptions {
 pub(crate) struct Target {
     pub(crate) name: Name,
     pub(crate) address: Address,
+    pub(crate) tls: bool,
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        let (name, address) = text.split_once('@').unwrap_or((text, ADDRESS));
-        Ok(Target { name: Name::parse(name).map_err(|error| error.to_string())?, address: address.parse()? })
+        let (name, place) = text.split_once('@').unwrap_or((text, ADDRESS));
+        let name = Name::parse(name).map_err(|error| error.to_string())?;
+        let (address, tls) = match place.strip_prefix("tls:") {
+            Some(address) => (tcp_address(address)?, true),
+            None => (place.parse()?, false),
+        };
+        Ok(Target { name, address, tls })
     }
 }
 

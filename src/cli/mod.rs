@@ -12,6 +12,7 @@ pub(crate) mod serve;
 mod settings;
 mod signals;
 mod systemd;
+mod tls;
 mod units;
 
 use std::fmt::Display;

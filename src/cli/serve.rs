@@ -17,8 +17,9 @@ use tracing_appender::non_blocking::WorkerGuard;
 use super::args::{LogFormat, ServeOptions};
 use super::passed::Passed;
 use super::systemd::Manager;
+use super::tls::Tls;
 use super::units::{Networks, or_off};
-use super::{complain, machine, signals};
+use super::{complain, machine, signals, tls};
 
 pub(crate) fn run(options: &ServeOptions) -> ExitCode {
     match start(options) {
@@ -33,7 +34,8 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
 /// Whether it would serve, as far as can be said without listening.
 pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
     options.config()?;
-    options.accounts().map(drop)
+    options.accounts()?;
+    tls::load(&options.tls).map(drop)
 }
 
 /// Serves until a signal has come and everybody has been flushed.
@@ -47,12 +49,20 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     }
     let _log = start_log(options.log);
     log_panics();
+    let mut tls = tls::load(&options.tls)?;
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
-    let listeners = listen(&mio, passed, &options.listen, options.keepalive())?;
-    let shutdown = signals::first(&mio).map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let mut listeners = listen(&mio, passed, &options.listen(), options.keepalive())?;
+    if let Some(tls) = &tls {
+        let behind_tls = bind(&mio, &options.tls.tls_listen, options.keepalive())?;
+        listeners.extend(behind_tls.into_iter().map(|listener| listener.with_tls(tls.settings.clone())));
+    }
+    let no_signals = |error| format!("cannot watch for signals: {error}");
+    let shutdown = signals::first(&mio).map_err(no_signals)?;
+    let reloadables = tls.as_mut().and_then(|tls| tls.reloadable.take()).into_iter().collect();
+    signals::reload_at_hangup(&mio, reloadables).map_err(no_signals)?;
     limit_connections(&mut config, listeners.len())?;
     let door = options.http.as_ref().map(|address| open_door(&mio, address)).transpose()?;
-    announce(&listeners);
+    announce(&listeners, tls.as_ref());
     announce_limits(&config, options.keepalive());
     manager.attend(&mio, &status(&listeners));
     let drain_ms_max = config.limits.drain_ms_max;
@@ -101,16 +111,20 @@ fn listen(
     addresses: &[Address],
     keepalive: Option<Duration>,
 ) -> Result<Vec<MioListener>, String> {
-    let bind = |address| {
-        MioListener::bind(mio, address).map_err(|error| format!("cannot listen on {address}: {error}"))
+    if passed.is_empty() {
+        return bind(mio, addresses, keepalive);
+    }
+    info!("serving the sockets that were passed, not --listen");
+    let listeners = passed.into_iter().map(|passed| passed.listen(mio));
+    listeners.map(|listener| Ok(listener?.with_keepalive(keepalive))).collect()
+}
+
+fn bind(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<MioListener>, String> {
+    let bind = |address| match MioListener::bind(mio, address) {
+        Ok(listener) => Ok(listener.with_keepalive(keepalive)),
+        Err(error) => Err(format!("cannot listen on {address}: {error}")),
     };
-    let listeners: Result<Vec<MioListener>, String> = if passed.is_empty() {
-        addresses.iter().map(bind).collect()
-    } else {
-        info!("serving the sockets that were passed, not --listen");
-        passed.into_iter().map(|passed| passed.listen(mio)).collect()
-    };
-    Ok(listeners?.into_iter().map(|listener| listener.with_keepalive(keepalive)).collect())
+    addresses.iter().map(bind).collect()
 }
 
 /// What the service manager shows of the server.
@@ -148,9 +162,14 @@ fn limit_connections(config: &mut Config, listeners: usize) -> Result<(), String
 }
 
 /// Says where the server listens and how to connect.
-fn announce(listeners: &[MioListener]) {
+fn announce(listeners: &[MioListener], tls: Option<&Tls>) {
     for listener in listeners {
         let address = listener.address();
+        if let Some(tls) = tls.filter(|_| listener.is_tls()) {
+            let pin = tls.pin.as_ref().map(|pin| format!(" --fingerprint {pin}")).unwrap_or_default();
+            info!("listening on tls:{address}, connect with: seriatim chat NAME@tls:{address}{pin}");
+            continue;
+        }
         let nc = match &address {
             Address::Tcp(address) => match address.rsplit_once(':') {
                 Some((host, port)) => format!("nc {} {port}", host.trim_matches(['[', ']'])),

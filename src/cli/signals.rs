@@ -1,4 +1,4 @@
-//! The signals that stop the server: SIGINT and SIGTERM.
+//! Signals: SIGINT and SIGTERM stop the server, SIGHUP makes it read again what can be read again.
 
 use std::future::{Future, pending, poll_fn};
 use std::io;
@@ -9,42 +9,90 @@ use std::sync::atomic::AtomicBool;
 use futures_lite::future::or;
 use seriatim::server::mio::Mio;
 use seriatim::server::mio::sockets::{Half, MioStream};
-use seriatim::server::runtime::{Reader, Stream};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use seriatim::server::runtime::{Reader, Runtime, Stream};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
-use tracing::info;
+use tracing::{error, info};
 
 /// A future that is ready at the first signal. From now on a second one ends the process at once, whatever it does.
 pub(crate) fn first(mio: &Mio) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let stopping = Arc::new(AtomicBool::new(false));
-    let interrupted = watch(mio, SIGINT, &stopping)?;
-    let terminated = watch(mio, SIGTERM, &stopping)?;
+    let mut interrupted = watch_to_stop(mio, SIGINT, &stopping)?;
+    let mut terminated = watch_to_stop(mio, SIGTERM, &stopping)?;
     Ok(async move {
-        let signal = or(come(interrupted, "Int"), come(terminated, "Term")).await;
+        let interrupt = async {
+            interrupted.come().await;
+            "Int"
+        };
+        let terminate = async {
+            terminated.come().await;
+            "Term"
+        };
+        let signal = or(interrupt, terminate).await;
         info!(signal, "stopping; a second signal stops at once");
     })
 }
 
-/// What can be read from when the signal has come: a signal may interrupt anything, so that to write a byte is about all
-/// that may be done then.
-fn watch(mio: &Mio, signal: i32, stopping: &Arc<AtomicBool>) -> io::Result<MioStream> {
+/// What can be read again while the server runs.
+pub(crate) struct Reloadable {
+    /// What it is, for the log.
+    pub(crate) what: String,
+    /// Reads it again. If that fails, says why in one line, and leaves in force what was.
+    pub(crate) reload: Box<dyn Fn() -> Result<(), String> + Send>,
+}
+
+/// Reads all of these again, whatever becomes of the others, whenever SIGHUP comes. Without any of them, SIGHUP is left to
+/// mean what it always did: the terminal is gone, and so is the server.
+pub(crate) fn reload_at_hangup(mio: &Mio, reloadables: Vec<Reloadable>) -> io::Result<()> {
+    if reloadables.is_empty() {
+        return Ok(());
+    }
+    let mut hung_up = watch(mio, SIGHUP)?;
+    mio.spawn(async move {
+        loop {
+            hung_up.come().await;
+            for Reloadable { what, reload } in &reloadables {
+                match reload() {
+                    Ok(()) => info!("reloaded {what}: whoever connects from now on gets that"),
+                    Err(why) => error!("cannot reload {what}, what was in force still is: {why}"),
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Where a signal shows itself.
+struct Signal(Half);
+
+fn watch_to_stop(mio: &Mio, signal: i32, stopping: &Arc<AtomicBool>) -> io::Result<Signal> {
     // In this order: the first signal finds that none came before it.
     flag::register_conditional_shutdown(signal, 128 + signal, stopping.clone())?;
     flag::register(signal, stopping.clone())?;
-    let (here, there) = UnixStream::pair()?;
-    pipe::register(signal, there)?;
-    MioStream::from_unix(mio, here)
+    watch(mio, signal)
 }
 
-/// Ready when the signal has come.
-async fn come(stream: MioStream, name: &'static str) -> &'static str {
-    let (mut reader, _writer): (Half, Half) = stream.split();
-    while poll_fn(|cx| reader.poll_readable(cx)).await.is_ok() {
-        match reader.try_read(&mut [0]) {
-            Ok(1..) => return name,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            _ => break,
+/// What can be read from when the signal has come: a signal may interrupt anything, so that to write a byte is about all
+/// that may be done then.
+fn watch(mio: &Mio, signal: i32) -> io::Result<Signal> {
+    let (here, there) = UnixStream::pair()?;
+    pipe::register(signal, there)?;
+    let (reader, _writer) = MioStream::from_unix(mio, here)?.split();
+    Ok(Signal(reader))
+}
+
+impl Signal {
+    /// Ready when the signal has come, however often.
+    async fn come(&mut self) {
+        let Signal(reader) = self;
+        while poll_fn(|cx| reader.poll_readable(cx)).await.is_ok() {
+            match reader.try_read(&mut [0; 64]) {
+                Ok(1..) => return,
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                _ => break,
+            }
         }
+        pending::<()>().await; // no signal can come any more
     }
-    pending().await // no signal can come any more
 }

@@ -9,12 +9,14 @@
 //! - `executor`: the tasks, and the queue of those whose turn it is;
 //! - `readiness`: which sockets are ready, and who waits for them;
 //! - `timers`: who sleeps, and until when;
-//! - [`sockets`]: TCP and unix sockets.
+//! - [`sockets`]: TCP and unix sockets;
+//! - [`tls`]: TLS over TCP.
 
 mod executor;
 mod readiness;
 pub mod sockets;
 mod timers;
+pub mod tls;
 
 use std::future::{Future, ready};
 use std::io;

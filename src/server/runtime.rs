@@ -96,6 +96,16 @@ pub trait Reader: Send + Unpin + 'static {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing is there; anything else: the connection is broken.
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Who the client has proved to be, if it has: the name in its certificate. Known as soon as anything has been read.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether nobody on the way between the two can read what is sent.
+    fn is_private(&self) -> bool {
+        false
+    }
 }
 
 /// Where a client connects from. For the log and for limits, never an identity.

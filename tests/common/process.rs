@@ -99,7 +99,8 @@ impl Server {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut before = String::new();
         let line = line_with(&mut stderr, "listening on ", &mut before);
-        let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+        let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap();
+        let address = address.trim_start_matches("tls:").parse().unwrap();
         Server { process: Process(child), stderr, before, address }
     }
 

@@ -1,14 +1,19 @@
 //! [`Link`]: a connection to a server, and [`Lines`]: what comes over it.
 
+mod tls;
+
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use seriatim::server::mio::sockets::Address;
 
+use self::tls::TlsLink;
 use super::show::harmless;
+use super::trust::Trust;
 
 /// How long one address may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,17 +21,38 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest line shown; what is beyond is cut off.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// Where a server is, and how to speak with it.
+#[derive(Clone)]
+pub(super) enum Server {
+    Plain(Address),
+    /// HOST:PORT, and by what its certificate is judged.
+    Tls(String, Arc<Trust>),
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Server::Plain(address) => address.fmt(f),
+            Server::Tls(address, _) => write!(f, "tls:{address}"),
+        }
+    }
+}
+
 /// A connection to a server. A clone is the same connection, for the other direction.
 pub(super) enum Link {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(TlsLink),
 }
 
 impl Link {
-    pub(super) fn connect(address: &Address) -> io::Result<Link> {
-        match address {
-            Address::Tcp(address) => connect_tcp(address).map(Link::Tcp),
-            Address::Unix(path) => UnixStream::connect(path).map(Link::Unix),
+    pub(super) fn connect(server: &Server) -> io::Result<Link> {
+        match server {
+            Server::Plain(Address::Tcp(address)) => connect_tcp(address).map(Link::Tcp),
+            Server::Plain(Address::Unix(path)) => UnixStream::connect(path).map(Link::Unix),
+            Server::Tls(address, trust) => {
+                TlsLink::start(connect_tcp(address)?, address, trust.clone()).map(Link::Tls)
+            }
         }
     }
 
@@ -34,6 +60,7 @@ impl Link {
         match self {
             Link::Tcp(stream) => stream.try_clone().map(Link::Tcp),
             Link::Unix(stream) => stream.try_clone().map(Link::Unix),
+            Link::Tls(link) => Ok(Link::Tls(link.clone())),
         }
     }
 
@@ -41,6 +68,10 @@ impl Link {
         match self {
             Link::Tcp(stream) => stream.set_read_timeout(timeout),
             Link::Unix(stream) => stream.set_read_timeout(timeout),
+            Link::Tls(link) => {
+                link.set_read_timeout(timeout);
+                Ok(())
+            }
         }
     }
 
@@ -48,6 +79,10 @@ impl Link {
         match self {
             Link::Tcp(stream) => stream.set_write_timeout(timeout),
             Link::Unix(stream) => stream.set_write_timeout(timeout),
+            Link::Tls(link) => {
+                link.set_write_timeout(timeout);
+                Ok(())
+            }
         }
     }
 
@@ -55,6 +90,7 @@ impl Link {
         match self {
             Link::Tcp(stream) => stream.shutdown(how),
             Link::Unix(stream) => stream.shutdown(how),
+            Link::Tls(link) => link.shutdown(how),
         }
     }
 }
@@ -85,6 +121,7 @@ impl Read for Link {
         match self {
             Link::Tcp(stream) => stream.read(buffer),
             Link::Unix(stream) => stream.read(buffer),
+            Link::Tls(link) => link.read(buffer),
         }
     }
 }
@@ -94,6 +131,7 @@ impl Write for Link {
         match self {
             Link::Tcp(stream) => stream.write(bytes),
             Link::Unix(stream) => stream.write(bytes),
+            Link::Tls(link) => link.write(bytes),
         }
     }
 

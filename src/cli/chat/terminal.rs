@@ -68,7 +68,7 @@ fn start(target: &Target, session: Session) -> rustyline::Result<()> {
         leaving: AtomicBool::new(false),
     });
     editor.set_helper(Some(PromptHelper { chat: chat.clone() }));
-    chat.notice(&format!("connected to {} as {}", target.address, session.name()));
+    chat.notice(&format!("connected to {} as {}", target.server, session.name()));
     chat.notice("write NAME: TEXT; Tab completes names, /help lists the commands, Ctrl-D leaves");
     let over = spawn_keeper(&chat, target, session);
     let result = converse(&mut editor, &chat, &format!("{}> ", target.name));

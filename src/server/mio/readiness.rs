@@ -27,13 +27,14 @@ pub(super) struct Sockets {
 /// A socket, and whether it is ready.
 pub(super) struct Watched<T: ?Sized> {
     sockets: Arc<Sockets>,
-    place: usize,
     state: Mutex<State>,
     socket: T,
 }
 
 #[derive(Default)]
 struct State {
+    /// Where it stands among all. It never changes, and is here because here it takes no room.
+    place: u32,
     /// A read is worth a try.
     readable: bool,
     /// More than the next read may be there to learn, however little that one brings: the end, an error, or what stands
@@ -76,9 +77,10 @@ impl Sockets {
     ) -> io::Result<Arc<Watched<T>>> {
         let mut places = lock(&self.places);
         let entry = places.vacant_entry();
-        let place = entry.key();
-        self.registry.register(socket.source(), Token(place), interest)?;
-        let watched = Arc::new(Watched { sockets: self.clone(), place, state: Mutex::default(), socket });
+        let place = u32::try_from(entry.key()).expect("there are fewer files than that");
+        self.registry.register(socket.source(), Token(entry.key()), interest)?;
+        let state = Mutex::new(State { place, ..State::default() });
+        let watched = Arc::new(Watched { sockets: self.clone(), state, socket });
         // What is told from now on finds it: the list is locked.
         let known: Arc<Watched<dyn Send + Sync>> = watched.clone();
         entry.insert(Arc::downgrade(&known));
@@ -223,7 +225,8 @@ fn wait(waiting: &mut Option<Waker>, cx: &mut Context<'_>) {
 impl<T: ?Sized> Drop for Watched<T> {
     /// The socket closes now, and what is closed the operating system watches no more.
     fn drop(&mut self) {
-        let known = lock(&self.sockets.places).try_remove(self.place);
+        let place = lock(&self.state).place;
+        let known = lock(&self.sockets.places).try_remove(place as usize);
         drop(known);
     }
 }

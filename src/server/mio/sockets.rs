@@ -1,4 +1,4 @@
-//! TCP and unix sockets.
+//! TCP and unix sockets, and TCP behind TLS.
 
 use std::fmt;
 use std::fs;
@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::Mio;
 use super::readiness::{self, Watched};
+use super::tls::{TlsSettings, TlsStream};
 use crate::server::runtime::{self, PeerAddr};
 
 /// Connections that the operating system holds ready to be accepted.
@@ -74,6 +75,8 @@ pub struct MioListener {
     socket: Arc<Watched<Listening>>,
     /// How long a TCP connection may be silent before the operating system asks whether its peer is still there.
     keepalive: Option<Duration>,
+    /// TLS is spoken here, if anything.
+    tls: Option<TlsSettings>,
 }
 
 enum Listening {
@@ -142,7 +145,18 @@ impl MioListener {
 
     fn watch(mio: &Mio, listening: Listening) -> io::Result<MioListener> {
         let socket = mio.sockets.watch_listening(listening)?;
-        Ok(MioListener { socket, keepalive: Some(KEEPALIVE) })
+        Ok(MioListener { socket, keepalive: Some(KEEPALIVE), tls: None })
+    }
+
+    /// Speaks TLS with whoever comes over TCP, each with the settings in force when it comes.
+    #[must_use]
+    pub fn with_tls(self, settings: TlsSettings) -> MioListener {
+        MioListener { tls: Some(settings), ..self }
+    }
+
+    /// Whether TLS is spoken here.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// How long a TCP connection may be silent before its peer is asked whether it is still there, if ever; a minute if
@@ -213,9 +227,13 @@ impl runtime::Listener for MioListener {
     type Stream = MioStream;
 
     async fn accept(&self) -> io::Result<(MioStream, PeerAddr)> {
-        let (stream, peer) = poll_fn(|cx| self.poll_accept(cx)).await?;
-        if let Connected::Tcp(stream) = &stream {
-            prepare(stream, self.keepalive);
+        let (mut stream, peer) = poll_fn(|cx| self.poll_accept(cx)).await?;
+        if let Connected::Tcp(tcp) = stream {
+            prepare(&tcp, self.keepalive);
+            stream = match &self.tls {
+                Some(settings) => Connected::Tls(Box::new(TlsStream::new(tcp, settings)?)),
+                None => Connected::Tcp(tcp),
+            };
         }
         Ok((MioStream(self.socket.sockets().watch(stream)?), peer))
     }
@@ -270,6 +288,7 @@ pub struct MioStream(Arc<Watched<Connected>>);
 enum Connected {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl readiness::Socket for Connected {
@@ -277,6 +296,18 @@ impl readiness::Socket for Connected {
         match self {
             Connected::Tcp(stream) => stream,
             Connected::Unix(stream) => stream,
+            Connected::Tls(stream) => stream.socket_mut(),
+        }
+    }
+}
+
+impl Connected {
+    /// The socket of TCP, if it is one.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Connected::Tcp(stream) => Some(stream),
+            Connected::Tls(stream) => Some(stream.socket()),
+            Connected::Unix(_) => None,
         }
     }
 }
@@ -319,7 +350,7 @@ impl MioStream {
 async fn connect_tcp(mio: &Mio, address: SocketAddr) -> io::Result<MioStream> {
     let socket = mio.sockets.watch_connecting(Connected::Tcp(TcpStream::connect(address)?))?;
     poll_fn(|cx| socket.poll_writable(cx)).await;
-    if let Connected::Tcp(stream) = socket.socket() {
+    if let Some(stream) = socket.socket().tcp() {
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
@@ -340,42 +371,72 @@ impl runtime::Stream for MioStream {
     }
 }
 
+#[cfg(test)]
+impl Half {
+    /// The session that the two halves share, if it is TLS.
+    pub(super) fn tls(&self) -> &TlsStream {
+        let Connected::Tls(stream) = self.0.socket() else { panic!("it is TLS") };
+        stream
+    }
+}
+
 impl runtime::Reader for Half {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_readable(cx).map(Ok)
+        match self.0.socket() {
+            Connected::Tls(stream) => stream.poll_readable(&self.0, cx).map(Ok),
+            Connected::Tcp(_) | Connected::Unix(_) => self.0.poll_readable(cx).map(Ok),
+        }
     }
 
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = buffer.len();
-        // Of TCP, Linux promises that a read that does not fill the buffer leaves nothing behind. A unix socket can keep
-        // more, if the client sends files along.
-        let is_all = |length: &usize| {
-            cfg!(target_os = "linux") && *length < room && matches!(self.0.socket(), Connected::Tcp(_))
-        };
-        let read = |socket: &Connected| match socket {
-            Connected::Tcp(stream) => (&*stream).read(buffer),
-            Connected::Unix(stream) => (&*stream).read(buffer),
-        };
-        self.0.read(read, is_all)
+        match self.0.socket() {
+            // Of TCP, Linux promises that a read that does not fill the buffer leaves nothing behind.
+            Connected::Tcp(stream) => {
+                self.0.read(|_| (&*stream).read(buffer), |&length| cfg!(target_os = "linux") && length < room)
+            }
+            // A unix socket can keep more, if the client sends files along.
+            Connected::Unix(stream) => self.0.read(|_| (&*stream).read(buffer), |_| false),
+            Connected::Tls(stream) => stream.try_read(&self.0, buffer),
+        }
+    }
+
+    fn identity(&self) -> Option<&str> {
+        match self.0.socket() {
+            Connected::Tls(stream) => stream.identity(),
+            Connected::Tcp(_) | Connected::Unix(_) => None,
+        }
+    }
+
+    /// Behind TLS, and where nothing leaves the machine: on a unix socket, and between addresses of the loopback.
+    fn is_private(&self) -> bool {
+        match self.0.socket() {
+            Connected::Tls(_) | Connected::Unix(_) => true,
+            Connected::Tcp(stream) => {
+                stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+            }
+        }
     }
 }
 
 impl AsyncWrite for Half {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, |socket| match socket {
-            Connected::Tcp(stream) => (&*stream).write(bytes),
-            Connected::Unix(stream) => (&*stream).write(bytes),
-        })
+        match self.0.socket() {
+            Connected::Tcp(stream) => self.0.poll_write(cx, |_| (&*stream).write(bytes)),
+            Connected::Unix(stream) => self.0.poll_write(cx, |_| (&*stream).write(bytes)),
+            Connected::Tls(stream) => stream.poll_write(&self.0, cx, bytes),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // nothing is held back
+        Poll::Ready(Ok(())) // nothing that counts as written is held back
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.0.socket() {
             Connected::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Connected::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Connected::Tls(stream) => stream.close(&self.0, cx),
         })
     }
 }
@@ -383,7 +444,7 @@ impl AsyncWrite for Half {
 impl runtime::Writer for Half {
     fn reset(&mut self) {
         // With the option SO_LINGER and no time to linger, TCP resets; a unix socket has no such thing.
-        if let Connected::Tcp(stream) = self.0.socket() {
+        if let Some(stream) = self.0.socket().tcp() {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
