@@ -4,7 +4,7 @@
 //! anything. Where it names port 7878, there is a server. A block fenced as `sh` is run here, in a folder of its own, unless
 //! the line above says otherwise:
 //! - `<!-- run by .ci/run -->`: there, in the project's folder, since it takes long;
-//! - `<!-- run by .ci/run, and fails -->`: the same, and its last command must fail;
+//! - `<!-- run by .ci/run, and fails -->`: the same, and its last command must exit with 1;
 //! - `<!-- not run: WHY -->`: nowhere. These are listed.
 //!
 //! (The README's Rust, and that of docs/embedding.md, are doctests.)
