@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             ConfigCommand::Show(_) => cli::config::show(&cli::args::flags(), &matches, &settings),
             ConfigCommand::Default => cli::config::default(&cli::args::flags()),
         },
+        Command::Ctl(options) => cli::ctl::run(&options),
         Command::Completions { shell } => cli::pages::completions(shell),
         Command::Man { folder } => cli::pages::man(folder.as_deref()),
     }

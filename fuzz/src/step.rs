@@ -175,6 +175,7 @@ impl Bench {
             Event::Requested(conn, _)
             | Event::InputEnded(conn)
             | Event::Secured(conn)
+            | Event::Certified(conn, _)
             | Event::PasswordVerified(conn, _)
             | Event::OutboxOverflowed(conn)
             | Event::Kicked(conn)

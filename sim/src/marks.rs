@@ -146,7 +146,11 @@ impl Marks {
             Event::PasswordVerified(_, false) => self.hit("a password was wrong"),
             Event::Kicked(_) => self.hit("a session was kicked"),
             Event::Banned(_) => self.hit("an address was banned"),
-            Event::Ticked(_) | Event::Secured(_) | Event::AccountsChanged(_) | Event::Unbanned(_) => {}
+            Event::Ticked(_)
+            | Event::Secured(_)
+            | Event::Certified(..)
+            | Event::AccountsChanged(_)
+            | Event::Unbanned(_) => {}
         }
     }
 

@@ -40,14 +40,9 @@ impl Runtime for SimRuntime {
     }
 
     /// As long as it takes others to have a turn, or many.
-    fn unblock<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + Send {
-        async {
-            yield_now().await;
-            work()
-        }
+    async fn unblock<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        yield_now().await;
+        work()
     }
 
     fn preempt(&self) -> impl Future<Output = ()> + Send {

@@ -48,6 +48,8 @@ pub enum Event {
     Connected(ConnId, Origin),
     /// What this client sends can be read by nobody on the way: passwords are welcome.
     Secured(ConnId),
+    /// A client has shown a certificate for this name: that is as good as its password.
+    Certified(ConnId, Name),
     /// A client has sent a line. Between [`VerifyPassword`](super::Effect::VerifyPassword) and its answer, the shell keeps what
     /// this client sends.
     Requested(ConnId, Request),

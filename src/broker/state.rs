@@ -15,6 +15,7 @@ use super::counters::Counters;
 use super::effect::{CloseReason, Conns};
 use super::event::{ConnId, Millis};
 use super::guesses::Guesses;
+use super::origin::Origin;
 use crate::Limits;
 use crate::protocol::Name;
 
@@ -54,6 +55,8 @@ pub struct State {
     names_freed: Shortcut<u64>,
     /// The names that belong to accounts.
     pub(super) accounts: HashSet<Name, TextHash>,
+    /// The names for which connections that have not logged in yet have shown certificates.
+    pub(super) certified: HashMap<ConnId, Name, foldhash::fast::FixedState>,
     pub(super) admission: Admission,
     pub(super) guesses: Guesses,
     /// When each greeting connection must have logged in.
@@ -197,6 +200,7 @@ impl State {
             names: HashMap::with_hasher(TextHash(seed)),
             names_freed: Shortcut(0),
             accounts: HashSet::with_hasher(TextHash(seed)),
+            certified: HashMap::default(),
             admission: Admission::new(SecretHash(seed)),
             guesses: Guesses::new(SecretHash(seed)),
             logins: Deadlines::default(),
@@ -298,6 +302,7 @@ impl State {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.phase = Phase::Active(name.clone());
             self.admission.greeted(state.standing);
+            self.certified.remove(&conn);
             self.names.insert(name, conn);
             if let Some(idle_ms_max) = self.limits.idle_ms_max {
                 let (heard_at, idle_at) = (self.now, self.now.plus(idle_ms_max));
@@ -322,6 +327,7 @@ impl State {
             Phase::Closing => return None,
             Phase::Greeting | Phase::Verifying(_) => {
                 self.admission.greeted(state.standing);
+                self.certified.remove(&conn);
                 self.skip_logins();
             }
             Phase::Active(name) => {
@@ -370,6 +376,18 @@ impl State {
         let mut names: Vec<Name> = self.names.keys().cloned().collect();
         names.sort_unstable();
         names
+    }
+
+    /// All peers, with their connections and where those come from, sorted by their folded form.
+    pub fn peers_with_origins(&self) -> Vec<(Name, ConnId, Origin)> {
+        let origin = |conn: &ConnId| match self.conns.get(conn)?.standing {
+            Standing::Admitted(origin) => Some(origin),
+            Standing::Refused | Standing::Uncounted => None,
+        };
+        let peer = |(name, conn): (&Name, &ConnId)| Some((name.clone(), *conn, origin(conn)?));
+        let mut peers: Vec<(Name, ConnId, Origin)> = self.names.iter().filter_map(peer).collect();
+        peers.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+        peers
     }
 
     /// All connections that `which` picks, in the order in which they connected.

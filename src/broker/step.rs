@@ -43,6 +43,7 @@ pub fn step_into(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Ticked(now) => ticked(state, now, effects),
         Event::Connected(conn, origin) => connected(state, conn, origin, effects),
         Event::Secured(conn) => secured(state, conn),
+        Event::Certified(conn, name) => certified(state, conn, name),
         Event::Requested(conn, request) => requested(state, conn, request, effects),
         Event::PasswordVerified(conn, is_right) => password_verified(state, conn, is_right, effects),
         Event::InputEnded(conn) => input_ended(state, conn, effects),
@@ -146,6 +147,12 @@ fn secured(state: &mut State, conn: ConnId) {
     }
 }
 
+fn certified(state: &mut State, conn: ConnId, name: Name) {
+    if state.conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
+        state.certified.insert(conn, name);
+    }
+}
+
 /// A line from a connection without a name: it is taken for a login.
 fn greet(state: &mut State, conn: ConnId, request: &Request, effects: &mut Vec<Effect>) {
     let login = Login::parse(request).and_then(|login| {
@@ -165,7 +172,9 @@ fn greet(state: &mut State, conn: ConnId, request: &Request, effects: &mut Vec<E
 fn allow(state: &State, conn: ConnId, Login { name, password }: &Login) -> Result<(), Refusal> {
     let limits = &state.limits;
     let secured = limits.clear_passwords_allowed || state.conns.get(&conn).is_some_and(|conn| conn.secured);
+    let certified = state.certified.get(&conn) == Some(name);
     match (state.accounts.contains(name), password) {
+        (_, None) if certified => Ok(()),
         (true, None) => Err(Refusal::NameReserved(name.clone())),
         (true, Some(_)) if !secured => Err(Refusal::Unencrypted),
         (false, Some(_)) => Err(Refusal::NoSuchAccount(name.clone())),

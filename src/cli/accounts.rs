@@ -13,9 +13,13 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use serde::{Deserialize, Serialize};
 use seriatim::protocol::{Name, Password};
+use seriatim::server::operator::Operator;
 use seriatim::server::passwords::Passwords;
 use tempfile::NamedTempFile;
 use toml::Spanned;
+use tracing::warn;
+
+use super::reload::Reloadable;
 
 /// The longest password, in bytes.
 pub(super) const PASSWORD_BYTES_MAX: usize = 512;
@@ -138,11 +142,6 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether others than the owner may read the file.
-pub(super) fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
-}
-
 /// The accounts of a server, which can be read again while it serves.
 pub(crate) struct LiveAccounts {
     path: PathBuf,
@@ -155,11 +154,31 @@ impl LiveAccounts {
         Ok(LiveAccounts { path: path.to_owned(), accounts })
     }
 
+    /// Warns if others than the owner may read the file.
+    pub(crate) fn warn_if_open(&self) {
+        if fs::metadata(&self.path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+            let path = self.path.display();
+            warn!("others may read {path} and guess at its passwords undisturbed: chmod 600 {path}");
+        }
+    }
+
     /// Reads the file again. If it is not in order, all stays as it was.
     pub(super) fn reload(&self) -> Result<(), String> {
         let accounts = Arc::new(Accounts::read(&self.path)?);
         *self.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
         Ok(())
+    }
+
+    /// It as something that can be read again.
+    pub(super) fn reloadable(self: Arc<Self>, operator: Operator) -> Reloadable {
+        Reloadable {
+            what: format!("the accounts {}", self.path.display()),
+            reload: Box::new(move || {
+                self.reload()?;
+                operator.change_accounts(self.names());
+                Ok(())
+            }),
+        }
     }
 
     /// The names that have accounts now.

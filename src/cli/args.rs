@@ -45,6 +45,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Give orders to a server that runs.
+    Ctl(CtlOptions),
     /// Print what makes a shell complete these commands.
     Completions {
         /// Which shell.
@@ -80,6 +82,41 @@ pub(crate) enum AccountCommand {
     List,
 }
 
+/// Where a server takes orders if nothing else is said.
+const CONTROL: &str = "seriatim.ctl";
+
+#[derive(Args)]
+pub(crate) struct CtlOptions {
+    /// The control socket of the server, as its --control says.
+    #[arg(long, value_name = "PATH", global = true, default_value = CONTROL)]
+    pub(crate) control: PathBuf,
+
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: CtlCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Show who is logged in, and from where.
+    Peers,
+    /// End the session of a peer.
+    Kick { name: String },
+    /// End all sessions from an address (IPv6: from its /64), and let nobody in from there until the server starts anew.
+    Ban { address: String },
+    /// Let whoever comes from an address in again.
+    Unban { address: String },
+    /// Show figures.
+    Stats,
+    /// Stop the server as SIGTERM does, and tell clients that it comes back.
+    Drain,
+    /// Read certificates and accounts again, as SIGHUP does.
+    Reload,
+}
+
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Read all that serve would read, and say whether it is in order.
@@ -113,6 +150,10 @@ pub(crate) struct ServeOptions {
     /// How the log on standard error is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log: LogFormat,
+
+    /// A unix socket that takes orders from `seriatim ctl`. Only the owner may open it, and whoever may can do all that ctl can.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
 
     /// A file of accounts, as `seriatim account` writes it: who wants to have one of their names must know its password. It is
     /// read again on SIGHUP.

@@ -1,21 +1,26 @@
 //! `seriatim serve`.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::future::{Future, pending};
 use std::io::{self, IsTerminal};
 use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_channel::Receiver;
+use futures_lite::future::or;
 use seriatim::server::mio::Mio;
 use seriatim::server::mio::sockets::{Address, MioListener};
 use seriatim::server::runtime::Runtime;
-use seriatim::server::{self, Config, http};
+use seriatim::server::{self, Config, Shutdown, http};
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use super::args::{LogFormat, ServeOptions};
+use super::control::{self, Control};
 use super::passed::Passed;
+use super::reload::Reloads;
 use super::systemd::Manager;
 use super::tls::Tls;
 use super::units::{Networks, or_off};
@@ -38,45 +43,83 @@ pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
     tls::load(&options.tls).map(drop)
 }
 
-/// Serves until a signal has come and everybody has been flushed.
+/// Serves until a signal has come, or an order, and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
     let passed = Passed::all()?;
     let manager = Manager::from_env()?;
     let mut config = options.config()?;
-    if let Some(accounts) = options.accounts()? {
+    let accounts = options.accounts()?.map(Arc::new);
+    if let Some(accounts) = &accounts {
         config.accounts = accounts.names();
-        config.passwords = Some(Arc::new(accounts));
+        config.passwords = Some(accounts.clone());
     }
     let _log = start_log(options.log);
     log_panics();
-    let mut tls = tls::load(&options.tls)?;
+    accounts.iter().for_each(|accounts| accounts.warn_if_open());
+    let tls = tls::load(&options.tls)?;
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
-    let mut listeners = listen(&mio, passed, &options.listen(), options.keepalive())?;
-    if let Some(tls) = &tls {
-        let behind_tls = bind(&mio, &options.tls.tls_listen, options.keepalive())?;
-        listeners.extend(behind_tls.into_iter().map(|listener| listener.with_tls(tls.settings.clone())));
-    }
-    let no_signals = |error| format!("cannot watch for signals: {error}");
-    let shutdown = signals::first(&mio).map_err(no_signals)?;
-    let reloadables = tls.as_mut().and_then(|tls| tls.reloadable.take()).into_iter().collect();
-    signals::reload_at_hangup(&mio, reloadables).map_err(no_signals)?;
-    limit_connections(&mut config, listeners.len())?;
+    let listeners = open_listeners(&mio, passed, options, tls.as_ref())?;
     let door = options.http.as_ref().map(|address| open_door(&mio, address)).transpose()?;
+    let hatch = options.control.as_ref().map(|path| control::listen(&mio, path)).transpose()?;
+    let no_signals = |error| format!("cannot watch for signals: {error}");
+    let signalled = signals::first(&mio).map_err(no_signals)?;
+    limit_connections(&mut config, listeners.len())?;
     announce(&listeners, tls.as_ref());
     announce_limits(&config, options.keepalive());
     manager.attend(&mio, &status(&listeners));
-    let drain_ms_max = config.limits.drain_ms_max;
-    let shutdown = async move {
-        shutdown.await;
-        manager.stopping(drain_ms_max);
-    };
-    let (watch, served) = server::start(mio.clone(), listeners, config, shutdown);
+    let (stop, ordered) = async_channel::bounded(1);
+    let shutdown = shut_down(signalled, ordered, manager.clone(), config.limits.drain_ms_max);
+    let (watch, operator, served) = server::start(mio.clone(), listeners, config, shutdown);
+    let list =
+        [accounts.map(|accounts| accounts.reloadable(operator.clone())), tls.and_then(|tls| tls.reloadable)];
+    let reloads = Arc::new(Reloads { list: list.into_iter().flatten().collect(), manager });
+    signals::reload_at_hangup(&mio, reloads.clone()).map_err(no_signals)?;
     if let Some(door) = door {
-        mio.spawn(http::serve(mio.clone(), door, watch));
+        mio.spawn(http::serve(mio.clone(), door, watch.clone()));
+    }
+    if let Some(hatch) = hatch {
+        mio.spawn(control::serve(mio.clone(), hatch, Control { operator, watch, reloads, stop }));
     }
     mio.block_on(served);
     info!("stopped");
     Ok(())
+}
+
+/// Ready when the server is to stop, with the reason.
+async fn shut_down(
+    signalled: impl Future<Output = ()>,
+    ordered: Receiver<Shutdown>,
+    manager: Manager,
+    drain_ms_max: u64,
+) -> Shutdown {
+    let signalled = async {
+        signalled.await;
+        Shutdown::Stop
+    };
+    let ordered = async {
+        match ordered.recv().await {
+            Ok(why) => why,
+            Err(_) => pending().await, // nobody can give orders
+        }
+    };
+    let why = or(signalled, ordered).await;
+    manager.stopping(drain_ms_max);
+    why
+}
+
+/// Listens wherever clients may come from.
+fn open_listeners(
+    mio: &Mio,
+    passed: Vec<Passed>,
+    options: &ServeOptions,
+    tls: Option<&Tls>,
+) -> Result<Vec<MioListener>, String> {
+    let mut listeners = listen(mio, passed, &options.listen(), options.keepalive())?;
+    if let Some(tls) = tls {
+        let behind_tls = bind(mio, &options.tls.tls_listen, options.keepalive())?;
+        listeners.extend(behind_tls.into_iter().map(|listener| listener.with_tls(tls.settings.clone())));
+    }
+    Ok(listeners)
 }
 
 /// Starts the log, which ends when the guard goes. A standard error that is closed, full or not read loses lines of the log

@@ -12,7 +12,9 @@ use seriatim::server::mio::sockets::{Half, MioStream};
 use seriatim::server::runtime::{Reader, Runtime, Stream};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
-use tracing::{error, info};
+use tracing::info;
+
+use super::reload::Reloads;
 
 /// A future that is ready at the first signal. From now on a second one ends the process at once, whatever it does.
 pub(crate) fn first(mio: &Mio) -> io::Result<impl Future<Output = ()> + Send + 'static> {
@@ -33,30 +35,17 @@ pub(crate) fn first(mio: &Mio) -> io::Result<impl Future<Output = ()> + Send + '
     })
 }
 
-/// What can be read again while the server runs.
-pub(crate) struct Reloadable {
-    /// What it is, for the log.
-    pub(crate) what: String,
-    /// Reads it again. If that fails, says why in one line, and leaves in force what was.
-    pub(crate) reload: Box<dyn Fn() -> Result<(), String> + Send>,
-}
-
-/// Reads all of these again, whatever becomes of the others, whenever SIGHUP comes. Without any of them, SIGHUP is left to
-/// mean what it always did: the terminal is gone, and so is the server.
-pub(crate) fn reload_at_hangup(mio: &Mio, reloadables: Vec<Reloadable>) -> io::Result<()> {
-    if reloadables.is_empty() {
+/// Reads everything again whenever SIGHUP comes. If there is nothing, SIGHUP is left to mean what it always did: the terminal is
+/// gone, and so is the server.
+pub(crate) fn reload_at_hangup(mio: &Mio, reloads: Arc<Reloads>) -> io::Result<()> {
+    if reloads.list.is_empty() {
         return Ok(());
     }
     let mut hung_up = watch(mio, SIGHUP)?;
     mio.spawn(async move {
         loop {
             hung_up.come().await;
-            for Reloadable { what, reload } in &reloadables {
-                match reload() {
-                    Ok(()) => info!("reloaded {what}: whoever connects from now on gets that"),
-                    Err(why) => error!("cannot reload {what}, what was in force still is: {why}"),
-                }
-            }
+            let _ = reloads.run(); // the log says what came of it
         }
     });
     Ok(())

@@ -73,9 +73,13 @@ impl Manager {
     }
 
     /// Tells it that the server begins to read its configuration anew.
-    #[allow(dead_code, reason = "there is nothing yet that could be read anew")]
     pub(crate) fn reloading(&self) {
         self.tell(&reloading());
+    }
+
+    /// Tells it that this is over.
+    pub(crate) fn reloaded(&self) {
+        self.tell("READY=1");
     }
 
     /// Tells it that the server has stopped accepting, and how long it may take from now on.

@@ -6,7 +6,7 @@ use seriatim::server::mio::tls::certificate::fingerprint;
 use seriatim::server::mio::tls::{TlsSettings, TlsSource};
 
 use super::args::TlsOptions;
-use super::signals::Reloadable;
+use super::reload::Reloadable;
 
 /// What the server needs for TLS.
 pub(crate) struct Tls {

@@ -35,9 +35,6 @@ pub(super) async fn run<R: Runtime>(
         let outbox = Arc::new(Outbox::new(world.room.clone()));
         let origin = origin(&world.config, peer);
         world.ingress.send(Input::Connected(conn, origin, outbox.clone(), permit));
-        if world.config.passwords.is_some() && is_secured(peer) {
-            world.ingress.send(Input::Secured(conn));
-        }
         world.runtime.preempt().await;
         world.runtime.spawn(conn::run(world.clone(), conn, peer, stream, outbox));
     }
@@ -52,14 +49,6 @@ fn origin(config: &Config, peer: PeerAddr) -> Origin {
             let exempt = config.exempt.iter().any(|network| network.contains(&address));
             if exempt { Origin::Exempt } else { Origin::of(address) }
         }
-    }
-}
-
-/// Whether what this client sends stays on the machine.
-fn is_secured(peer: PeerAddr) -> bool {
-    match peer {
-        PeerAddr::Unix => true,
-        PeerAddr::Tcp(address) => address.ip().to_canonical().is_loopback(),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn run<R: Runtime>(
     outbox: Arc<Outbox>,
 ) -> impl Future<Output = ()> + Send {
     let (reader, writer) = stream.split();
-    let (incoming, outgoing) = (Incoming::new(&world, reader), Outgoing::new(writer));
+    let (incoming, outgoing) = (Incoming::new(&world, conn, reader), Outgoing::new(writer));
     let since = world.runtime.now();
     let mut served = Served { conn: Conn { world, conn, peer, outbox, since }, incoming, outgoing };
     async move {

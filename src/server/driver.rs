@@ -13,8 +13,10 @@ use tracing::{debug, error, info};
 
 use super::ingress::{Input, PERMITS, Permit};
 use super::metrics::{Measures, Told};
+use super::operator::{Order, Peer};
 use super::passwords::Verifier;
 use super::runtime::Runtime;
+use super::shutdown::Shutdown;
 use super::staged::{Push, Staged};
 use crate::protocol::{Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
@@ -216,7 +218,10 @@ impl<R: Runtime> Driver<R> {
                 self.put(conn, Brought::InputEnded);
             }
             Input::Disconnected(conn) => self.put(conn, Brought::Disconnected),
-            Input::ShutdownRequested => self.tell(Event::ShutdownRequested),
+            Input::Certified(conn, name) => self.tell(Event::Certified(conn, name)),
+            Input::Ordered(order) => self.obey(order),
+            Input::ShutdownRequested(Shutdown::Stop) => self.tell(Event::ShutdownRequested),
+            Input::ShutdownRequested(Shutdown::Restart) => self.tell(Event::RestartRequested),
             Input::Asked(answer) => {
                 // Whoever has given up waiting does not want to know.
                 let _ = answer.try_send(self.told());
@@ -237,6 +242,31 @@ impl<R: Runtime> Driver<R> {
             self.turns.push_back(conn);
         }
         inbox.brought.push_back(brought);
+    }
+
+    /// Does what the operator wants. Whoever has given up waiting does not want to know.
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Peers(answer) => {
+                let peers = self.state.peers_with_origins();
+                let peers = peers.into_iter().map(|(name, conn, origin)| Peer { name, conn, origin });
+                let _ = answer.try_send(peers.collect());
+            }
+            Order::Kick(name, answer) => {
+                let conn = self.state.holder(&name);
+                let name = conn.and_then(|conn| self.state.name(conn)).cloned();
+                conn.into_iter().for_each(|conn| self.tell(Event::Kicked(conn)));
+                let _ = answer.try_send(name);
+            }
+            Order::Ban(origin, answer) => {
+                self.tell(Event::Banned(origin));
+                let _ = answer.try_send(());
+            }
+            Order::Unban(origin, answer) => {
+                self.tell(Event::Unbanned(origin));
+                let _ = answer.try_send(());
+            }
+        }
     }
 
     /// The client whose password was verified has turns again.

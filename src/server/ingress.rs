@@ -14,7 +14,9 @@ use async_channel::{Receiver, Sender};
 use futures_lite::Stream;
 
 use super::metrics::Told;
+use super::operator::Order;
 use super::outbox::Outbox;
+use super::shutdown::Shutdown;
 use crate::protocol::{Name, Request};
 use crate::{ConnId, Origin};
 
@@ -37,8 +39,12 @@ pub(super) enum Input {
     AccountsChanged(Vec<Name>),
     /// Whether the password of a client is right.
     PasswordVerified(ConnId, bool),
+    /// What the certificate of a client calls it.
+    Certified(ConnId, Name),
+    /// The operator wants something.
+    Ordered(Order),
     /// The operator wants the server to stop.
-    ShutdownRequested,
+    ShutdownRequested(Shutdown),
     /// A task that the server cannot do without has panicked.
     Panicked(&'static str),
     /// Somebody wants to know how things are.

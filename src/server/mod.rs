@@ -13,6 +13,7 @@
 //! - `accept`: one task per listener;
 //! - `refusals`: what the log says of those who are not let in;
 //! - `shutdown`: from the first signal to the last byte;
+//! - [`operator`]: what whoever runs it can ask of it;
 //! - [`metrics`]: what can be seen of it from outside;
 //! - `http`, with the feature of that name: the same for whoever speaks HTTP.
 //!
@@ -27,6 +28,7 @@ pub mod http;
 mod ingress;
 pub mod metrics;
 pub mod mio;
+pub mod operator;
 pub mod outbox;
 mod pace;
 pub mod passwords;
@@ -47,10 +49,12 @@ use crate::protocol::Name;
 use crate::{Limits, State};
 use ingress::Input;
 use metrics::Watch;
+use operator::Operator;
 use outbox::Room;
 use passwords::{Passwords, Verifier};
 use refusals::RefusalLog;
 use runtime::Runtime;
+pub use shutdown::Shutdown;
 
 /// How a server is to behave.
 #[derive(Clone)]
@@ -112,19 +116,20 @@ pub async fn serve<R: Runtime>(
     runtime: R,
     listeners: Vec<R::Listener>,
     config: Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output: Into<Shutdown>> + Send + 'static,
 ) {
-    let (_, served) = start(runtime, listeners, config, shutdown);
+    let (_, _, served) = start(runtime, listeners, config, shutdown);
     served.await;
 }
 
-/// As [`serve`], but begins to accept at once, and returns what looks at the server beside the future that serves.
+/// As [`serve`], but begins to accept at once, and returns what looks at the server and what gives it orders beside
+/// the future that serves.
 pub fn start<R: Runtime>(
     runtime: R,
     listeners: Vec<R::Listener>,
     config: Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> (Watch, impl Future<Output = ()> + Send) {
+    shutdown: impl Future<Output: Into<Shutdown>> + Send + 'static,
+) -> (Watch, Operator, impl Future<Output = ()> + Send) {
     let (ingress, inputs) = ingress::queue();
     let state = State::new(config.limits.clone(), config.hash_seed);
     if !config.accounts.is_empty() {
@@ -133,10 +138,11 @@ pub fn start<R: Runtime>(
     let verifier = Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone());
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
     let watch = Watch::new(ingress.clone(), room.clone());
+    let operator = Operator::new(ingress.clone());
     let refusals = RefusalLog::default();
     let world = Arc::new(World { runtime: runtime.clone(), ingress, room, refusals, config });
     shutdown::accept_until(&world, listeners, shutdown);
-    (watch, driver::Driver::new(runtime, inputs, state, verifier).run())
+    (watch, operator, driver::Driver::new(runtime, inputs, state, verifier).run())
 }
 
 /// What every task of one server shares.

@@ -12,12 +12,28 @@ use super::ingress::Input;
 use super::runtime::Runtime;
 use super::{World, accept};
 
+/// Why a server is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// It is over.
+    Stop,
+    /// Another one takes its place at once, and clients are told so.
+    Restart,
+}
+
+/// Nothing is said of a reason.
+impl From<()> for Shutdown {
+    fn from((): ()) -> Shutdown {
+        Shutdown::Stop
+    }
+}
+
 /// Starts to accept on all listeners, until `shutdown` is ready. When the last listener has stopped, so that nobody new
 /// can come behind it, the broker is told.
 pub(super) fn accept_until<R: Runtime>(
     world: &Arc<World<R>>,
     listeners: Vec<R::Listener>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output: Into<Shutdown>> + Send + 'static,
 ) {
     let ids = Arc::new(AtomicU64::new(1));
     // Nothing is ever sent on these two: each tells its receivers something by being dropped.
@@ -34,10 +50,10 @@ pub(super) fn accept_until<R: Runtime>(
     drop(listening);
     let told = world.clone();
     world.runtime.spawn(vital(world.clone(), "the task that shuts down", async move {
-        shutdown.await;
+        let why = shutdown.await.into();
         drop(accepting);
         dropped(all_stopped).await;
-        told.ingress.send(Input::ShutdownRequested);
+        told.ingress.send(Input::ShutdownRequested(why));
     }));
 }
 

@@ -140,6 +140,13 @@ impl Server {
         line_with(&mut self.stderr, text, &mut String::new())
     }
 
+    /// All that is logged up to the end of the process, which is on its way.
+    pub fn rest_of_log(&mut self) -> String {
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        rest
+    }
+
     /// Waits for the end of the process and returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         // Whatever it still has to log must not block it.

@@ -234,6 +234,10 @@ impl Stream for SimStream {
 }
 
 impl Reader for SimStream {
+    fn is_private(&self) -> bool {
+        true
+    }
+
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut link = self.0.link();
         let reset = link.reset;

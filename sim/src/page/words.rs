@@ -107,6 +107,7 @@ pub(super) fn kind(event: &Event) -> (&'static str, Option<ConnId>) {
         Event::Ticked(_) => ("ticked", None),
         Event::Connected(conn, _) => ("connected", Some(*conn)),
         Event::Secured(conn) => ("secured", Some(*conn)),
+        Event::Certified(conn, _) => ("certified", Some(*conn)),
         Event::Requested(conn, _) => ("requested", Some(*conn)),
         Event::PasswordVerified(conn, _) => ("verified", Some(*conn)),
         Event::Kicked(conn) => ("kicked", Some(*conn)),
@@ -136,6 +137,7 @@ pub(super) fn event(event: &Event, label: impl Fn(ConnId) -> String) -> Said {
         }
         Event::Disconnected(conn) => (format!("the connection of {} is gone", label(*conn)), None),
         Event::Secured(conn) => (format!("nobody else reads what {} sends", label(*conn)), None),
+        Event::Certified(conn, name) => (format!("{} has a certificate for {name}", label(*conn)), None),
         Event::PasswordVerified(conn, is_right) => {
             let verdict = if *is_right { "right" } else { "wrong" };
             (format!("the password of {} is {verdict}", label(*conn)), None)

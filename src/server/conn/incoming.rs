@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 
 use bytes::Bytes;
-use tracing::error;
+use tracing::{error, info};
 
 use super::{Conn, ReaderOf, Sleep};
 use crate::ConnId;
-use crate::protocol::{Request, Session};
+use crate::protocol::{Name, Request, Session};
 use crate::server::World;
 use crate::server::ingress::{Input, PERMITS, Permit, Waiting};
 use crate::server::pace::Pace;
@@ -21,6 +21,9 @@ use crate::server::runtime::{Reader, Runtime};
 
 /// The most bytes one read brings.
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of what a read has brought is wiped when it has been processed.
+const WIPED_BYTES: usize = 1024;
 
 thread_local! {
     /// Buffers to read into, for all connections of a thread: none holds one while it waits.
@@ -41,7 +44,9 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let buffer = mem::take(&mut self.buffer);
+        let mut buffer = mem::take(&mut self.buffer);
+        // There a login line stands, if there is one, and in it perhaps a password.
+        buffer[..self.length.min(WIPED_BYTES)].fill(0);
         // Behind the thread's end there is nobody to use it.
         let _ = BUFFERS.try_with(|buffers| {
             let mut buffers = buffers.borrow_mut();
@@ -73,7 +78,10 @@ pub(super) enum ReadEnd {
 }
 
 impl<R: Runtime> Incoming<R> {
-    pub(super) fn new(world: &World<R>, reader: ReaderOf<R>) -> Incoming<R> {
+    pub(super) fn new(world: &World<R>, conn: ConnId, reader: ReaderOf<R>) -> Incoming<R> {
+        if world.config.passwords.is_some() && reader.is_private() {
+            world.ingress.send(Input::Secured(conn));
+        }
         let session = Session::new(&world.config.limits);
         let pace = Pace::new(world.config.lines_per_second_max);
         Incoming { reader, session, pace, broken: false, lines: 0, bytes: 0 }
@@ -126,9 +134,21 @@ impl<R: Runtime> Incoming<R> {
                 hear(conn, session, Some(&passing), requests);
             }
         })?;
+        if self.bytes == 0 {
+            self.introduce(of);
+        }
         self.bytes += length.unwrap_or(0) as u64;
         of.world.ingress.received(length.unwrap_or(0));
         Ok(length == Some(0))
+    }
+
+    /// Tells the broker who the client has proved to be, which is known with the first bytes and counts before them.
+    fn introduce(&self, of: &Conn<R>) {
+        let Some(identity) = self.reader.identity() else { return };
+        match Name::parse(identity) {
+            Ok(name) => of.world.ingress.send(Input::Certified(of.conn, name)),
+            Err(error) => info!(conn = %of.conn, identity, %error, "a certificate is for what is no name"),
+        }
     }
 
     /// Throws away what the client sends, until it sends no more.

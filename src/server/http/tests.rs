@@ -47,7 +47,7 @@ fn g9_whoever_takes_too_long_is_dropped() {
     let mio = Mio::new().unwrap();
     let door = MioListener::bind(&mio, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
     let address = door.address().to_string();
-    let (watch, served) = start(mio.clone(), Vec::new(), Config::default(), pending());
+    let (watch, _, served) = start(mio.clone(), Vec::new(), Config::default(), pending::<()>());
     mio.spawn(serve(Hasty(mio.clone()), door, watch));
     let (done, is_done) = async_channel::bounded::<()>(1);
     let client = thread::spawn(move || {
