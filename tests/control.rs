@@ -1,6 +1,6 @@
 //! Orders of the operator, with the real program.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
 
 mod common;
 

@@ -143,7 +143,7 @@ fn commands_work_or_it_is_said_why_they_are_not_run() {
             }
             ("sh", mark) => panic!("{place}: nobody knows what {mark:?} means"),
             // Not to be run, or run by others.
-            ("text" | "ini" | "toml" | "rust" | "console" | "json", _) => {}
+            ("text" | "ini" | "toml" | "yaml" | "rust" | "console" | "json", _) => {}
             (other, _) => panic!("{place}: commands are fenced as sh or console, what is {other:?}?"),
         }
     }

@@ -88,7 +88,16 @@ fn every_command_has_a_manual_page() {
     names.sort();
     assert_eq!(
         names,
-        ["seriatim-chat.1", "seriatim-completions.1", "seriatim-man.1", "seriatim-serve.1", "seriatim.1"]
+        [
+            "seriatim-account.1",
+            "seriatim-chat.1",
+            "seriatim-completions.1",
+            "seriatim-config.1",
+            "seriatim-ctl.1",
+            "seriatim-man.1",
+            "seriatim-serve.1",
+            "seriatim.1"
+        ]
     );
     for name in names {
         let path = folder.path().join(name);

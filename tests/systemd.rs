@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use common::process::{Client, HANG, Server, seriatim};
 
 /// Takes standard input and output for the files 3 and 4, and announces as many as `$1` says.
@@ -108,6 +110,10 @@ fn manage(socket: &UnixDatagram, name: &str) {
     let mut server = Server::spawn(command.env("NOTIFY_SOCKET", name));
     assert_eq!(told(socket), ["READY=1".to_owned(), format!("STATUS=listening on {}", server.address)]);
     let mut al = server.log_in("al");
+    server.process.signal(Signal::HUP);
+    let reloading = told(socket);
+    assert!(reloading[0] == "RELOADING=1" && reloading[1].starts_with("MONOTONIC_USEC="), "{reloading:?}");
+    assert_eq!(told(socket), ["READY=1"]);
     server.terminate();
     assert_eq!(
         told(socket),

@@ -362,6 +362,14 @@ pub(crate) struct ChatOptions {
     #[arg(value_name = "NAME[@HOST:PORT]")]
     pub(crate) target: Target,
 
+    /// A file whose first line is your password, if the name is reserved. At a terminal you are asked for it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Send the password over a connection that is neither encrypted nor local, too: whoever can listen to it knows it.
+    #[arg(long)]
+    pub(crate) allow_clear_passwords: bool,
+
     #[command(flatten)]
     pub(crate) trust: TrustOptions,
 }

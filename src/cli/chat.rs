@@ -8,47 +8,70 @@ mod show;
 mod terminal;
 mod trust;
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seriatim::protocol::Name;
+use seriatim::protocol::{Name, Password};
+use zeroize::Zeroizing;
 
 use self::link::{Lines, Link, Server};
 use self::trust::Trust;
 use super::args::ChatOptions;
-use super::complain;
+use super::{account, complain};
 
 /// How long the server may take to answer to a name. It gives up after 10 s by default, and says so.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How often a password is asked for.
+const PASSWORDS_MAX: usize = 3;
+
 pub(crate) fn run(options: &ChatOptions) -> ExitCode {
-    let target = match Target::of(options) {
+    let mut target = match Target::of(options) {
         Ok(target) => target,
         Err(why) => {
             complain(why);
             return ExitCode::from(2);
         }
     };
-    let session = match log_in(&target) {
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let session = if is_terminal { log_in_asking(&mut target) } else { log_in(&target) };
+    let session = match session {
         Ok(session) => session,
         Err(why) => {
             complain(why);
             return ExitCode::FAILURE;
         }
     };
-    if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        terminal::run(&target, session)
-    } else {
-        piped::run(session)
+    if is_terminal { terminal::run(&target, session) } else { piped::run(session) }
+}
+
+/// Logs in, and asks for the password if there must be one.
+fn log_in_asking(target: &mut Target) -> Result<Session, NoSession> {
+    let mut result = log_in(target);
+    for _ in 0..PASSWORDS_MAX {
+        let Err(NoSession::NeedsPassword(why)) = &result else { break };
+        if target.password.is_some() {
+            complain(why);
+        }
+        let asked = account::prompt(&format!("password for {}: ", target.name));
+        target.password = Some(asked.map_err(NoSession::Other)?);
+        result = log_in(target);
     }
+    result
 }
 
 /// Who wants to talk, and where.
 #[derive(Clone)]
 struct Target {
     name: Name,
+    password: Option<Password>,
+    /// It may be sent where others can listen.
+    clear_password: bool,
     server: Server,
 }
 
@@ -63,7 +86,9 @@ impl Target {
         } else {
             Server::Plain(target.address.clone())
         };
-        Ok(Target { name: target.name.clone(), server })
+        let password = options.password_file.as_deref().map(read_password).transpose()?;
+        let clear_password = options.allow_clear_passwords;
+        Ok(Target { name: target.name.clone(), password, clear_password, server })
     }
 }
 
@@ -75,22 +100,65 @@ struct Session {
     welcome: String,
 }
 
-/// Connects and logs in, or says why that is not possible.
-fn log_in(target: &Target) -> Result<Session, String> {
-    let server = &target.server;
-    let mut link = Link::connect(server).map_err(|error| format!("cannot connect to {server}: {error}"))?;
-    let (lines, answer) =
-        introduce(&mut link, target).map_err(|error| format!("cannot log in at {server}: {error}"))?;
-    if !answer.starts_with("welcome ") {
-        return Err(format!("cannot log in: {answer}"));
+/// The first line of a file.
+fn read_password(path: &Path) -> Result<Password, String> {
+    let cannot = |error| format!("cannot read the password in {}: {error}", path.display());
+    let mut line = String::new();
+    BufReader::new(File::open(path).map_err(cannot)?).read_line(&mut line).map_err(cannot)?;
+    Ok(Password::from(line.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// Why there is no session.
+enum NoSession {
+    /// The name is reserved, and the password is missing or wrong.
+    NeedsPassword(String),
+    Other(String),
+}
+
+impl fmt::Display for NoSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (NoSession::NeedsPassword(why) | NoSession::Other(why)) = self;
+        f.write_str(why)
     }
-    Ok(Session { link, lines, welcome: answer })
+}
+
+/// Connects and logs in, or says why that is not possible.
+fn log_in(target: &Target) -> Result<Session, NoSession> {
+    let server = &target.server;
+    let other = |what: &str, error| NoSession::Other(format!("cannot {what} {server}: {error}"));
+    let mut link = Link::connect(server).map_err(|error| other("connect to", error))?;
+    if target.password.is_some() && !target.clear_password && !link.is_private() {
+        let hint = "whoever can listen would know the password: use tls:, or --allow-clear-passwords";
+        return Err(other("log in at", io::Error::other(hint)));
+    }
+    let (lines, answer) = introduce(&mut link, target).map_err(|error| other("log in at", error))?;
+    if answer.starts_with("welcome ") {
+        return Ok(Session { link, lines, welcome: answer });
+    }
+    let why = format!("cannot log in: {answer}");
+    let needs_password = ["error name-reserved:", "error wrong-password:", "error account-required:"];
+    Err(if needs_password.iter().any(|error| answer.starts_with(error)) {
+        NoSession::NeedsPassword(why)
+    } else {
+        NoSession::Other(why)
+    })
+}
+
+/// The line that says who it is. It is wiped when it goes.
+fn login_line(target: &Target) -> Zeroizing<Vec<u8>> {
+    let mut line = Zeroizing::new(target.name.as_str().as_bytes().to_vec());
+    if let Some(password) = &target.password {
+        line.push(b' ');
+        line.extend_from_slice(password.as_str().as_bytes());
+    }
+    line.push(b'\n');
+    line
 }
 
 /// Sends the name and reads the answer.
 fn introduce(link: &mut Link, target: &Target) -> io::Result<(Lines<Link>, String)> {
     link.set_read_timeout(Some(LOGIN_TIMEOUT))?;
-    let sent = link.write_all(format!("{}\n", target.name).as_bytes());
+    let sent = link.write_all(&login_line(target));
     let mut lines = Lines::new(link.try_clone()?);
     // A server that takes nothing may have said why.
     let answer = match lines.next() {

@@ -35,10 +35,10 @@ pub(crate) fn first(mio: &Mio) -> io::Result<impl Future<Output = ()> + Send + '
     })
 }
 
-/// Reads everything again whenever SIGHUP comes. If there is nothing, SIGHUP is left to mean what it always did: the terminal is
-/// gone, and so is the server.
+/// Reads everything again whenever SIGHUP comes. If there is nothing, and no service manager that may send it anyway, SIGHUP is
+/// left to mean what it always did: the terminal is gone, and so is the server.
 pub(crate) fn reload_at_hangup(mio: &Mio, reloads: Arc<Reloads>) -> io::Result<()> {
-    if reloads.list.is_empty() {
+    if reloads.list.is_empty() && !reloads.manager.is_there() {
         return Ok(());
     }
     let mut hung_up = watch(mio, SIGHUP)?;

@@ -53,6 +53,11 @@ impl Manager {
         Ok(Manager { socket: Some(Arc::new(socket)), watchdog })
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Tells it that the server is ready, and from then on that it is alive, twice as often as it wants to hear that. A task
     /// among those that serve: if they hang, it hangs with them, and the server is started anew.
     pub(crate) fn attend(&self, mio: &Mio, status: &str) {

@@ -86,6 +86,14 @@ impl Link {
         }
     }
 
+    /// Whether nobody on the way can read what is sent.
+    pub(super) fn is_private(&self) -> bool {
+        match self {
+            Link::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
+            Link::Unix(_) | Link::Tls(_) => true,
+        }
+    }
+
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Link::Tcp(stream) => stream.shutdown(how),
@@ -153,6 +161,11 @@ impl End {
     /// The reason, if this line is a goodbye: nothing follows it.
     pub(super) fn of_line(line: &str) -> Option<End> {
         line.strip_prefix("bye ").map(|reason| End::Bye(reason.to_owned()))
+    }
+
+    /// Whether it makes no sense to come back.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, End::Bye(reason) if reason == "kicked" || reason == "banned")
     }
 
     /// The goodbye that `/quit` asks for.

@@ -196,6 +196,10 @@ fn keep(chat: &Chat, target: &Target, mut lines: Lines<Link>, over: &Sender<()>)
             let _ = over.send(());
             return;
         }
+        if end.is_final() {
+            chat.screen.show(&chat.paint.alarm(&format!("{end}; Ctrl-D leaves")));
+            return;
+        }
         lines = connect_again(chat, target, format!("connection lost: {end}"));
     }
 }
@@ -216,7 +220,7 @@ fn connect_again(chat: &Chat, target: &Target, mut why: String) -> Lines<Link> {
                 chat.notice(&format!("connected again as {name}"));
                 return session.lines;
             }
-            Err(error) => why = error,
+            Err(error) => why = error.to_string(),
         }
     }
 }
