@@ -138,6 +138,36 @@ fn guesses_take_longer_and_longer() {
 }
 
 #[test]
+fn the_chat_client_gives_a_password() {
+    let accounts = Accounts::new(&["alice"]);
+    let server = accounts.serve(&[]);
+    let file = accounts.path.with_file_name("password");
+    let chat = |password: Option<&str>| {
+        let mut chat = seriatim();
+        chat.args(["chat", &format!("alice@{}", server.address)]).stdin(Stdio::null());
+        if let Some(password) = password {
+            fs::write(&file, password).unwrap();
+            chat.arg("--password-file").arg(&file);
+        }
+        let output = chat.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code())
+    };
+    let (said, why, code) = chat(Some("alice's secret\n"));
+    assert_eq!((&*said, &*why, code), ("welcome alice\nbye quit\n", "", Some(0)));
+    let (_, why, code) = chat(Some("wrong\n"));
+    let wrong = "seriatim: cannot log in: error wrong-password: that is not the password of alice\n";
+    assert_eq!((&*why, code), (wrong, Some(1)));
+    let (_, why, code) = chat(None);
+    let reserved =
+        "seriatim: cannot log in: error name-reserved: alice is reserved, log in as: NAME PASSWORD\n";
+    assert_eq!((&*why, code), (reserved, Some(1)));
+    fs::remove_file(&file).unwrap();
+    let output = seriatim().args(["chat", "alice", "--password-file"]).arg(&file).output().unwrap();
+    assert!(complaint(&output).contains("cannot read the password in"));
+}
+
+#[test]
 fn accounts_are_read_again_at_sighup() {
     let accounts = Accounts::new(&["alice"]);
     let mut server = accounts.serve(&[]);

@@ -1,5 +1,6 @@
 //! `seriatim chat` behind TLS.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -199,6 +200,30 @@ fn a_client_can_show_a_certificate_and_a_bad_one_is_refused() {
     );
     let line = server.wait_for_log("the TLS handshake failed");
     assert!(line.contains("UnknownIssuer"), "{line}");
+}
+
+#[test]
+fn a_certificate_is_as_good_as_the_password_of_its_name() {
+    let authority = Authority::new();
+    let ca = authority.ca();
+    let (accounts, password) =
+        (authority.write("accounts.toml", ""), authority.write("password", "secret\n"));
+    let mut add = seriatim();
+    add.args(["account", "add", "al", "--accounts", &accounts]).stdin(File::open(&password).unwrap());
+    assert!(add.output().unwrap().status.success());
+    let server = authority.serve(&["--tls-client-ca", &ca, "--accounts", &accounts, "--require-account"]);
+    let place = place(&server);
+    let with_certificate_for = |name: &str, flags: &[&str]| -> Vec<String> {
+        let (certificate, key) = authority.issue(name, |_| ());
+        let shown = ["--ca", &ca, "--tls-certificate", &certificate, "--tls-key", &key];
+        shown.iter().chain(flags).map(|&flag| flag.to_owned()).collect()
+    };
+    let succeeds = |flags: &[String]| succeeds(&place, &flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let fails = |flags: &[String]| fails(&place, &flags.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    succeeds(&with_certificate_for("al", &[]));
+    let why = fails(&with_certificate_for("alice", &[]));
+    assert!(why.contains("error name-reserved: al is reserved"), "{why}");
+    succeeds(&with_certificate_for("alice", &["--password-file", &password]));
 }
 
 #[test]
