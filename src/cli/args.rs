@@ -15,6 +15,7 @@ use seriatim::server::mio::sockets::Address;
 
 use super::accounts::LiveAccounts;
 use super::machine;
+use super::orders::Order;
 use super::settings::{self, Settings};
 use super::units::{Count, Network, OrOff, Seconds};
 
@@ -96,25 +97,7 @@ pub(crate) struct CtlOptions {
     pub(crate) json: bool,
 
     #[command(subcommand)]
-    pub(crate) command: CtlCommand,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum CtlCommand {
-    /// Show who is logged in, and from where.
-    Peers,
-    /// End the session of a peer.
-    Kick { name: String },
-    /// End all sessions from an address (IPv6: from its /64), and let nobody in from there until the server starts anew.
-    Ban { address: String },
-    /// Let whoever comes from an address in again.
-    Unban { address: String },
-    /// Show figures.
-    Stats,
-    /// Stop the server as SIGTERM does, and tell clients that it comes back.
-    Drain,
-    /// Read certificates and accounts again, as SIGHUP does.
-    Reload,
+    pub(crate) order: Order,
 }
 
 #[derive(Subcommand)]

@@ -6,24 +6,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::args::{CtlCommand, CtlOptions};
-use super::orders::{Answer, Order};
+use super::args::CtlOptions;
+use super::orders::{Answer, Order, Peer};
 use super::{complain, print};
 
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(options: &CtlOptions) -> ExitCode {
-    let order = match &options.command {
-        CtlCommand::Peers => Order::Peers,
-        CtlCommand::Kick { name } => Order::Kick { name: name.clone() },
-        CtlCommand::Ban { address } => Order::Ban { address: address.clone() },
-        CtlCommand::Unban { address } => Order::Unban { address: address.clone() },
-        CtlCommand::Stats => Order::Stats,
-        CtlCommand::Drain => Order::Drain,
-        CtlCommand::Reload => Order::Reload,
-    };
-    let line = match ask(&options.control, &order) {
+    let line = match ask(&options.control, &options.order) {
         Ok(line) => line,
         Err(error) => {
             complain(format_args!("cannot reach a server at {}: {error}", options.control.display()));
@@ -66,9 +57,7 @@ fn ask(path: &Path, order: &Order) -> io::Result<String> {
 fn for_people(answer: &Answer) -> String {
     match answer {
         Answer::Peers(peers) => {
-            let peer = |peer: &super::orders::Peer| {
-                format!("{}\t{}\t#{}\n", peer.name, peer.address, peer.connection)
-            };
+            let peer = |peer: &Peer| format!("{}\t{}\t#{}\n", peer.name, peer.address, peer.connection);
             peers.iter().map(peer).collect()
         }
         Answer::Kicked(name) => format!("{name} is kicked\n"),

@@ -1,20 +1,28 @@
 //! What `seriatim ctl` says to a server and hears from it: a line of JSON each way, over a unix socket.
 
+use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
 /// The longest order, in bytes.
 pub(super) const ORDER_BYTES_MAX: usize = 1024;
 
-/// What the operator wants.
-#[derive(Debug, Deserialize, Serialize)]
+/// What the operator wants: what stands on the command line is what is sent.
+#[derive(Debug, Deserialize, Serialize, Subcommand)]
 #[serde(tag = "order", rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) enum Order {
+pub(crate) enum Order {
+    /// Show who is logged in, and from where.
     Peers,
+    /// End the session of a peer.
     Kick { name: String },
+    /// End all sessions from an address (IPv6: from its /64), and let nobody in from there until the server starts anew.
     Ban { address: String },
+    /// Let whoever comes from an address in again.
     Unban { address: String },
+    /// Show figures.
     Stats,
+    /// Stop the server as SIGTERM does, and tell clients that it comes back.
     Drain,
+    /// Read certificates and accounts again, as SIGHUP does.
     Reload,
 }
 

@@ -233,6 +233,8 @@ fn announce_limits(config: &Config, keepalive: Option<Duration>) {
         connects_per_minute_max = %or_off(limits.connects_per_minute_max),
         exempt = %Networks(&config.exempt),
         logins_pending_max = limits.logins_pending_max,
+        account_required = limits.account_required,
+        clear_passwords_allowed = limits.clear_passwords_allowed,
         line_bytes_max = limits.line_bytes_max,
         recipients_max = limits.recipients_max,
         lines_per_second_max = %or_off(config.lines_per_second_max),

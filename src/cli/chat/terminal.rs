@@ -200,6 +200,7 @@ fn keep(chat: &Chat, target: &Target, mut lines: Lines<Link>, over: &Sender<()>)
             chat.screen.show(&chat.paint.alarm(&format!("{end}; Ctrl-D leaves")));
             return;
         }
+        drop(lines); // closes the connection: the server may be waiting for that
         lines = connect_again(chat, target, format!("connection lost: {end}"));
     }
 }
