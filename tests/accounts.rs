@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use common::process::{Server, seriatim};
+use common::process::{Server, complaint, seriatim};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -51,17 +51,6 @@ fn manage(path: &Path, arguments: &[&str], input: &str) -> Output {
     // It may have ended before it read anything.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
-}
-
-/// One line on standard error, and the exit code.
-fn complaint(output: &Output) -> String {
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.starts_with("seriatim: ") && said.lines().count() == 1 && output.stdout.is_empty(),
-        "{said}"
-    );
-    said
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Output;
 
-use common::process::{Server, seriatim};
+use common::process::{Server, complaint, seriatim};
 use tempfile::TempDir;
 
 /// A server that takes orders.
@@ -47,16 +47,6 @@ impl Controlled {
     fn refused(&self, arguments: &[&str]) -> String {
         complaint(&self.ctl(arguments))
     }
-}
-
-fn complaint(output: &Output) -> String {
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.starts_with("seriatim: ") && said.lines().count() == 1 && output.stdout.is_empty(),
-        "{said}"
-    );
-    said
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
@@ -27,6 +27,17 @@ pub struct Server {
 
 pub fn seriatim() -> Command {
     Command::new(env!("CARGO_BIN_EXE_seriatim"))
+}
+
+/// The one line of a program that refuses to do what it was asked for.
+pub fn complaint(output: &Output) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.starts_with("seriatim: ") && said.lines().count() == 1 && output.stdout.is_empty(),
+        "{said}"
+    );
+    said
 }
 
 impl Process {
