@@ -140,9 +140,9 @@ impl World {
                     self.seen.extend(lines.lines().map(|line| (conn, Seen::Line(line.to_owned()))));
                 }
             }
-            // Some passwords are right: who needs none has none.
+            // Who has an account has this password.
             Effect::VerifyPassword { conn, name, password, .. } => {
-                let is_right = password.as_str() == format!("{name}'s secret");
+                let is_right = password.as_str() == format!("{}'s secret", name.key());
                 self.following.push_back(Event::PasswordVerified(conn, is_right));
             }
             Effect::StopReading(conn) if self.obedient => self.following.push_back(Event::InputEnded(conn)),
