@@ -178,7 +178,9 @@ fn play_over_sockets(transcript: &Transcript, path: &str) {
             Action::Connect(..) | Action::Ban(_) | Action::Unban(_) => {
                 unreachable!("addresses are not to be had here")
             }
-            Action::Close(_) | Action::Kick(_) | Action::Restart => unreachable!("the core alone is told that"),
+            Action::Close(_) | Action::Kick(_) | Action::Restart => {
+                unreachable!("the core alone is told that")
+            }
             Action::Eof(who) => clients[who].end_input(),
             Action::Reset(who) => clients.remove(who).unwrap().reset(),
             Action::Pass(_) => unreachable!("time cannot be made to pass here"),
