@@ -12,6 +12,12 @@ use crate::client::Place;
 use crate::net::{Net, SimListener, SimStream};
 use crate::world::{Owner, World};
 
+/// How many turns others have at most while something is done beside all tasks, unless that is slow.
+const TURNS_MAX: usize = 8;
+
+/// How long that takes then, in milliseconds.
+const SLOW_MS: [u64; 4] = [1, 100, 1_000, 5_000];
+
 /// The seam, for the server or for a client.
 #[derive(Clone)]
 pub struct SimRuntime {
@@ -39,13 +45,20 @@ impl Runtime for SimRuntime {
         self.world.clone().sleep_until(at.0)
     }
 
-    /// As long as it takes others to have a turn, or many.
+    /// As long as it takes others to have a few turns, or much longer.
     fn unblock<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
         async {
-            yield_now().await;
+            let turns = 1 + self.world.choices().pick(TURNS_MAX);
+            for _ in 0..turns {
+                yield_now().await;
+            }
+            if self.world.goes_wrong(self.world.faults.slow_password) {
+                let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
+                self.world.clone().sleep_until(self.world.now() + ms).await;
+            }
             work()
         }
     }

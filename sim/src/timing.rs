@@ -227,7 +227,7 @@ fn check_pace(history: &History, scenario: &Scenario) -> Result<(), Violation> {
 
 /// Whoever has said its last word and does not read is not kept for longer than it may take to flush.
 fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
-    if scenario.lines_per_second_max.is_some() {
+    if scenario.lines_per_second_max.is_some() || scenario.delays_guesses() {
         return Ok(()); // its last word may be held back
     }
     for (number, session) in history.sessions.iter().enumerate() {
@@ -323,7 +323,9 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
             )
         });
         for item in &session.items {
-            if let What::Wrote(Sent::Name(name)) = &item.what {
+            if let What::Wrote(sent) = &item.what
+                && let Some(name) = sent.asks_for()
+            {
                 claims.entry(same(name)).or_default().push((number, over.map_or(u64::MAX, |over| over.ms)));
             }
         }
@@ -332,7 +334,9 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
         let mut asked = None;
         for (place, item) in session.items.iter().enumerate() {
             match &item.what {
-                What::Wrote(Sent::Name(name)) => asked = Some((item.ms, same(name))),
+                What::Wrote(Sent::Name(name) | Sent::Proof { name, .. }) => {
+                    asked = Some((item.ms, same(name)));
+                }
                 What::Read(line) if line.starts_with("error name-taken") => {
                     let Some((at, name)) = asked.take() else { continue };
                     let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= item.ms);
