@@ -31,6 +31,8 @@ pub struct Logins {
     pub taken: bool,
     /// Nobody else may log in.
     pub required: bool,
+    /// What verifies a password may panic, and then it is wrong.
+    pub may_panic: bool,
 }
 
 /// What one client wrote and read over one connection.
@@ -175,6 +177,7 @@ impl Recorder {
                 accounts: scenario.accounts.clone(),
                 taken: scenario.takes_passwords(),
                 required: scenario.limits.account_required,
+                may_panic: scenario.faults.password_panic > 0,
             };
         }
         Arc::new(recorder)

@@ -26,6 +26,7 @@ pub const WANTED: &[&str] = &[
     "a password for a name without an account",
     "a name without an account where one is required",
     "a password that others may have read",
+    "what verifies a password panicked",
     "the login deadline came while a password was verified",
     "the server was asked to stop while a password was verified",
     "a message to one",

@@ -94,6 +94,8 @@ pub struct Faults {
     pub reset_loses: u32,
     /// A password takes up to five seconds to verify.
     pub slow_password: u32,
+    /// What verifies a password panics.
+    pub password_panic: u32,
     /// The clock jumps ahead by up to five seconds, though there is something to do.
     pub clock_jump: u32,
 }

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
+use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
 use seriatim::server::runtime::Runtime;
 use seriatim::{Effect, Event, Millis};
@@ -34,7 +36,7 @@ impl Runtime for SimRuntime {
     type Stream = SimStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.world.spawn(self.owner, task);
+        self.world.spawn(self.owner, survive(task));
     }
 
     fn now(&self) -> Millis {
@@ -59,6 +61,10 @@ impl Runtime for SimRuntime {
                 let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
                 self.world.clone().sleep_until(self.world.now() + ms).await;
             }
+            if self.world.goes_wrong(self.world.faults.password_panic) {
+                self.world.log().marks.hit("what verifies a password panicked");
+                resume_unwind(Box::new(Planned));
+            }
             work()
         }
     }
@@ -73,6 +79,18 @@ impl Runtime for SimRuntime {
 
     fn stepped(&self, effects: &[Effect]) {
         self.world.stepped(effects);
+    }
+}
+
+/// A panic that is no bug.
+struct Planned;
+
+/// Runs a task that may panic as planned: that ends it and no other.
+async fn survive(task: impl Future<Output = ()>) {
+    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await
+        && !panic.is::<Planned>()
+    {
+        resume_unwind(panic);
     }
 }
 

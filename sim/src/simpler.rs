@@ -190,7 +190,7 @@ fn simplify(op: &mut Op) {
 }
 
 /// Every kind of fault.
-const FAULTS: [fn(&mut Faults) -> &mut u32; 13] = [
+const FAULTS: [fn(&mut Faults) -> &mut u32; 14] = [
     |faults| &mut faults.torn_read,
     |faults| &mut faults.torn_write,
     |faults| &mut faults.spurious_wake,
@@ -203,6 +203,7 @@ const FAULTS: [fn(&mut Faults) -> &mut u32; 13] = [
     |faults| &mut faults.refuse,
     |faults| &mut faults.reset_loses,
     |faults| &mut faults.slow_password,
+    |faults| &mut faults.password_panic,
     |faults| &mut faults.clock_jump,
 ];
 

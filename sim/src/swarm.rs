@@ -269,6 +269,9 @@ fn reserved(mut scenario: Scenario, seed: u64) -> Scenario {
     scenario.limits.clear_passwords_allowed = rng.u32(0..4) > 0;
     if scenario.faults != Faults::default() && rng.bool() {
         scenario.faults.slow_password = rng.u32(1..=1_000);
+    } else if rng.u32(0..4) == 0 {
+        scenario.faults.password_panic = rng.u32(1..=500);
+        scenario.faults.until_ms = 20_000;
     }
     scenario
 }
@@ -352,6 +355,7 @@ fn faults(rng: &mut Rng) -> Faults {
         refuse: rate(200),
         reset_loses: rate(500),
         slow_password: 0,
+        password_panic: 0,
         clock_jump: rate(5),
         until_ms: 20_000,
     }

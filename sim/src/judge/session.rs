@@ -194,7 +194,9 @@ impl<'a> Reader<'a, '_> {
             },
             Sent::Proof { name, right } if stranger => match self.is_reserved(name) {
                 true if !self.logins.taken => error("unencrypted"),
-                true if *right => (word == "welcome" && rest == name) || error("name-taken"),
+                true if *right && !(self.logins.may_panic && error("wrong-password")) => {
+                    (word == "welcome" && rest == name) || error("name-taken")
+                }
                 true => error("wrong-password"),
                 false => error("no-such-account") || error("bad-name"),
             },
