@@ -49,6 +49,9 @@ fn origin() -> impl Strategy<Value = Origin> {
     ]
 }
 
+/// Names that have accounts at times.
+const ACCOUNTS: [&[&str]; 4] = [&[], &["al"], &["carol", "dave"], &["dave"]];
+
 const NAMES: [&str; 6] = ["al", "AL", "bob", "zoë", "ZOË", "carol"];
 
 fn name() -> impl Strategy<Value = &'static str> {
@@ -70,6 +73,7 @@ fn any_line() -> impl Strategy<Value = String> {
         2 => proptest::sample::select(&["/ping", "/ping  a b", "/pong", "/", "/who x", "/quit  x"][..]).prop_map(str::to_owned),
         4 => proptest::sample::select(&["", " ", "hello", ":x", ", ,: x", "al:", "a b: x", ".al", "-", "a/b", "al: \x1b[0m", "\u{7}", "al,,\tbob : x\t: y "][..]).prop_map(str::to_owned),
         2 => "[abl:, /\t.\u{7}-]{0,12}",
+        4 => proptest::sample::select(&["carol carol's secret", "CAROL  carol's secret", "carol guess", "carol carol's secret:x", "dave dave's secret", "dave", "al al's secret", "bob bob's secret"][..]).prop_map(str::to_owned),
     ]
 }
 
@@ -82,7 +86,13 @@ fn any_action() -> impl Strategy<Value = Action> {
         24 => (client.clone(), any_line()).prop_map(|(client, line)| Action::Send(client, line)),
         1 => client.clone().prop_map(Action::Eof),
         1 => client.clone().prop_map(Action::Reset),
-        1 => client.prop_map(Action::Overflow),
+        1 => client.clone().prop_map(Action::Overflow),
+        2 => client.clone().prop_map(Action::Secure),
+        3 => client.clone().prop_map(Action::Verify),
+        1 => client.prop_map(Action::Kick),
+        1 => proptest::sample::select(&ACCOUNTS[..]).prop_map(|names| Action::Accounts(names.to_vec())),
+        1 => origin().prop_map(Action::Ban),
+        1 => origin().prop_map(Action::Unban),
         4 => (0_u64..40).prop_map(Action::Pass),
         1 => (0_u64..40_000).prop_map(Action::Pass),
     ]
@@ -90,13 +100,14 @@ fn any_action() -> impl Strategy<Value = Action> {
 
 /// A history, with the server stopping somewhere in one of four.
 fn history() -> impl Strategy<Value = Vec<Action>> {
-    let stop = prop_oneof![3 => Just(None), 1 => (0_usize..60).prop_map(Some)];
+    let stop = prop_oneof![6 => Just(None), 2 => (0_usize..60, any::<bool>()).prop_map(Some)];
     (proptest::collection::vec(any_action(), 0..60), stop).prop_map(|(mut actions, stop)| {
         // Without somebody logged in not much can happen.
         let mut history = vec![Action::Connect(Origin::Exempt), Action::Connect(Origin::Exempt)];
         history.extend([Action::Send(0, "al".into()), Action::Send(1, "bob".into())]);
-        if let Some(stop) = stop {
-            actions.insert(stop.min(actions.len()), Action::Stop);
+        history.push(Action::Accounts(vec!["carol", "dave"]));
+        if let Some((stop, restart)) = stop {
+            actions.insert(stop.min(actions.len()), if restart { Action::Restart } else { Action::Stop });
         }
         history.append(&mut actions);
         for (number, action) in history.iter_mut().enumerate() {
@@ -112,6 +123,13 @@ fn history() -> impl Strategy<Value = Vec<Action>> {
 fn slow_world(few: bool) -> World {
     let mut world = World::new(limits_for(few));
     world.obedient = false;
+    world
+}
+
+/// The same, and the test says when a password has been verified.
+fn slower_world(few: bool) -> World {
+    let mut world = slow_world(few);
+    world.hasty = false;
     world
 }
 
@@ -138,8 +156,10 @@ proptest! {
 
     /// Every line that anybody sees, in the order of the effects, is the one that the naive model says.
     #[test]
-    fn the_core_does_what_the_model_does(history in history(), few: bool) {
-        let (mut world, mut model) = (slow_world(few), Model::new(limits_for(few)));
+    fn the_core_does_what_the_model_does(history in history(), few: bool, account_required in 0..8) {
+        let limits = Limits { account_required: account_required == 0, ..limits_for(few) };
+        let (mut world, mut model) = (World::new(limits.clone()), Model::new(limits));
+        (world.obedient, world.hasty) = (false, false);
         for (number, action) in history.iter().enumerate() {
             let (real, expected) = (act(&mut world, action), model.act(action));
             prop_assert_eq!(without_words(real), expected, "after {}: {:?}", number, action);
@@ -263,7 +283,7 @@ proptest! {
         for line in world.log.iter().flatten() {
             if let Ok(event) = serde_json::from_str(line) {
                 connected += u64::from(matches!(event, Event::Connected(..)));
-                stopping |= event == Event::ShutdownRequested;
+                stopping |= matches!(event, Event::ShutdownRequested | Event::RestartRequested);
                 newest = if let Event::Connected(conn, _) = event { Some(conn) } else { None };
                 open.extend(newest);
                 if let Event::Disconnected(conn) = event {
@@ -318,7 +338,7 @@ proptest! {
     /// Nothing becomes due before the moment that the broker gives, and at that moment all that is due is done.
     #[test]
     fn the_next_deadline_is_the_next_moment_at_which_something_happens(history in history(), few: bool) {
-        let mut world = slow_world(few);
+        let mut world = slower_world(few);
         for action in &history {
             act(&mut world, action);
             let before = world.state.next_deadline().map_or(u64::MAX, |at| at.0 - 1);
@@ -331,11 +351,11 @@ proptest! {
         }
     }
 
-    /// G10, G11: from wherever it is asked, a shutdown says goodbye to all who are there, and ends: when all input has
-    /// ended and all are flushed, or at its deadline.
+    /// G10, G11: from wherever it is asked, a shutdown says goodbye to all who are there, and ends: when all passwords are
+    /// verified, all input has ended and all are flushed, or at its deadline.
     #[test]
     fn g10_g11_a_shutdown_ends(history in history(), few: bool, clients_obey: bool) {
-        let mut world = slow_world(few);
+        let mut world = slower_world(few);
         for action in &history {
             act(&mut world, action);
         }
@@ -344,6 +364,9 @@ proptest! {
             if clients_obey {
                 act(&mut world, &Action::Eof(client));
             }
+        }
+        while clients_obey && let Some(conn) = world.next_verifying() {
+            world.verify(conn);
         }
         prop_assert!(!clients_obey || world.state.peers() == 0, "goodbye to all");
         for client in 0..CLIENTS + 60 {
@@ -354,6 +377,9 @@ proptest! {
         if !clients_obey {
             act(&mut world, &Action::Pass(limits().drain_ms_max));
         }
+        while let Some(conn) = world.next_verifying() {
+            world.verify(conn);
+        }
         prop_assert!(world.stopped);
         prop_assert_eq!(world.state.connections(), 0);
     }
@@ -361,8 +387,8 @@ proptest! {
     /// G12: the same events give the same effects, whatever the key of the hash; and events survive being written down.
     #[test]
     fn g12_the_same_events_give_the_same_effects(history in history(), few: bool, seed: [u64; 2]) {
-        let (mut one, mut other) = (slow_world(few), World::with_seed(limits_for(few), seed));
-        other.obedient = false;
+        let (mut one, mut other) = (slower_world(few), World::with_seed(limits_for(few), seed));
+        (other.obedient, other.hasty) = (false, false);
         (one.log, other.log) = (Some(Vec::new()), Some(Vec::new()));
         for action in &history {
             act(&mut one, action);
@@ -390,7 +416,15 @@ fn an_event_about_nobody_orders_nothing() {
     assert_eq!(step(&mut state, Event::ShutdownRequested), [Effect::Stop]);
     let before = state.clone();
     let nobody = ConnId(1);
-    for event in [Event::InputEnded(nobody), Event::OutboxOverflowed(nobody), Event::Disconnected(nobody)] {
+    for event in [
+        Event::Secured(nobody),
+        Event::PasswordVerified(nobody, true),
+        Event::InputEnded(nobody),
+        Event::OutboxOverflowed(nobody),
+        Event::Disconnected(nobody),
+        Event::Kicked(nobody),
+        Event::RestartRequested,
+    ] {
         assert_eq!(step(&mut state, event), []);
         assert_eq!(state, before);
     }

@@ -6,13 +6,16 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use common::process::{Client, Server};
+use common::process::{Client, Server, seriatim};
 use common::transcript::{Action, Transcript, escape};
 use common::world::{Seen, World};
+use seriatim::protocol::Name;
 use seriatim::{ConnId, Event, Origin};
 
 fn files() -> Vec<PathBuf> {
@@ -39,8 +42,11 @@ enum Cut {
 fn play(transcript: &Transcript, cut: Cut) -> Vec<Vec<String>> {
     let mut world = World::new(transcript.limits.clone());
     world.obedient = !transcript.slow;
+    if !transcript.accounts.is_empty() {
+        world.tell(Event::AccountsChanged(transcript.accounts.clone()));
+    }
     let mut names: BTreeMap<String, ConnId> = BTreeMap::new();
-    let mut seen = Vec::new();
+    let (mut seen, mut stopped) = (Vec::new(), false);
     for (number, step) in transcript.steps.iter().enumerate() {
         match &step.action {
             Action::Send(who, bytes) => {
@@ -58,11 +64,20 @@ fn play(transcript: &Transcript, cut: Cut) -> Vec<Vec<String>> {
                 }
             }
             Action::Connect(who, origin) => drop(names.insert(who.clone(), world.connect(*origin))),
+            Action::Secure(who) => {
+                let conn = world.connect(Origin::Exempt);
+                names.insert(who.clone(), conn);
+                world.tell(Event::Secured(conn));
+            }
             Action::Close(who) => world.close(names[who]),
             Action::Eof(who) => world.end_input(names[who]),
             Action::Reset(who) => world.disconnect(names[who]),
             Action::Pass(ms) => world.pass(*ms),
+            Action::Kick(who) => world.tell(Event::Kicked(names[who])),
+            Action::Ban(origin) => world.tell(Event::Banned(*origin)),
+            Action::Unban(origin) => world.tell(Event::Unbanned(*origin)),
             Action::Stop => world.tell(Event::ShutdownRequested),
+            Action::Restart => world.tell(Event::RestartRequested),
         }
         let who = |conn| names.iter().find(|&(_, &c)| c == conn).map_or("?", |(who, _)| who);
         let mut lines: Vec<String> = world
@@ -74,9 +89,10 @@ fn play(transcript: &Transcript, cut: Cut) -> Vec<Vec<String>> {
                 Seen::Aborted => format!("{} aborted", who(conn)),
             })
             .collect();
-        if world.stopped && matches!(step.action, Action::Stop) {
+        if world.stopped && !stopped {
             lines.push("stopped".to_owned());
         }
+        stopped = world.stopped;
         seen.push(lines);
     }
     seen
@@ -109,22 +125,62 @@ fn on_the_core_split_at_every_byte() {
     }
 }
 
+/// Reserves a name, with the password that the world knows, too.
+fn add_account(accounts: &Path, name: &Name) {
+    let mut command = seriatim();
+    command.args(["account", "--accounts"]).arg(accounts).args(["add", name.as_str()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{name}'s secret\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// Whether the core alone can be told all this: time and addresses are not to be had over sockets, and when a reset is noticed
+/// is the network's to say; nor can the program be told to kick somebody. Whoever connects from this machine is secured.
+fn is_simulated(transcript: &Transcript) -> bool {
+    let mut secured: BTreeSet<&str> = BTreeSet::new();
+    transcript.steps.iter().any(|step| match &step.action {
+        Action::Pass(_) | Action::Reset(_) | Action::Connect(..) | Action::Close(_) => true,
+        Action::Kick(_) | Action::Ban(_) | Action::Unban(_) | Action::Restart => true,
+        Action::Send(who, _) => !transcript.accounts.is_empty() && !secured.contains(who.as_str()),
+        Action::Secure(who) => {
+            secured.insert(who);
+            false
+        }
+        Action::Eof(_) | Action::Stop => false,
+    })
+}
+
 /// Plays a transcript against a server process. What each client sees must be what the file says, and nothing more.
 fn play_over_sockets(transcript: &Transcript, path: &str) {
     let limits = &transcript.limits;
-    let mut server = Server::start(&[
-        &format!("--line-bytes-max={}", limits.line_bytes_max),
-        &format!("--recipients-max={}", limits.recipients_max),
-        &format!("--connections-max={}", limits.connections_max),
-        &format!("--logins-pending-max={}", limits.logins_pending_max),
-    ]);
+    let mut flags = vec![
+        format!("--line-bytes-max={}", limits.line_bytes_max),
+        format!("--recipients-max={}", limits.recipients_max),
+        format!("--connections-max={}", limits.connections_max),
+        format!("--logins-pending-max={}", limits.logins_pending_max),
+    ];
+    flags.extend(limits.account_required.then(|| "--require-account".to_owned()));
+    let folder = tempfile::tempdir().unwrap();
+    if !transcript.accounts.is_empty() {
+        let accounts = folder.path().join("accounts.toml");
+        transcript.accounts.iter().for_each(|name| add_account(&accounts, name));
+        flags.push(format!("--accounts={}", accounts.display()));
+    }
+    let mut server = Server::start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
     for step in &transcript.steps {
         match &step.action {
             Action::Send(who, bytes) => {
                 clients.entry(who.clone()).or_insert_with(|| server.connect()).send_bytes(bytes);
             }
-            Action::Connect(..) | Action::Close(_) => unreachable!("addresses are not to be had here"),
+            // Everybody comes from this machine.
+            Action::Secure(who) => drop(clients.insert(who.clone(), server.connect())),
+            Action::Connect(..) | Action::Ban(_) | Action::Unban(_) => {
+                unreachable!("addresses are not to be had here")
+            }
+            Action::Close(_) | Action::Kick(_) | Action::Restart => {
+                unreachable!("the core alone is told that")
+            }
             Action::Eof(who) => clients[who].end_input(),
             Action::Reset(who) => clients.remove(who).unwrap().reset(),
             Action::Pass(_) => unreachable!("time cannot be made to pass here"),
@@ -157,15 +213,11 @@ fn over_sockets() {
     let mut played = 0;
     for path in files() {
         let transcript = read(&path);
-        // Time and addresses are the core's alone to simulate, and when a reset is noticed is the network's to say.
-        let simulated = |action: &Action| {
-            matches!(action, Action::Pass(_) | Action::Reset(_) | Action::Connect(..) | Action::Close(_))
-        };
-        if transcript.steps.iter().any(|step| simulated(&step.action)) {
+        if is_simulated(&transcript) {
             continue;
         }
         play_over_sockets(&transcript, &path.display().to_string());
         played += 1;
     }
-    assert!(played >= 10, "only {played} transcripts were played over sockets");
+    assert!(played >= 14, "only {played} transcripts were played over sockets");
 }

@@ -12,7 +12,7 @@ use seriatim::server::runtime::{Reader, Runtime, Stream, Writer};
 use seriatim::{Limits, Millis};
 
 use crate::history::{Recorder, Sent, What, tag, token};
-use crate::scenario::{BadLine, Op, Scenario};
+use crate::scenario::{BadLine, Op, Scenario, password};
 use crate::world::lock;
 
 /// How often others get a turn between a client's end and its break: about as often as the server needs to see the end.
@@ -85,7 +85,10 @@ impl<P: Place> Player<P> {
                 self.take_leave().await;
                 self.connect().await;
             }
-            Op::LogIn { ref name, insist } => self.log_in(name, insist).await,
+            Op::LogIn { ref name, insist } => self.log_in(Sent::Name(name.clone()), insist).await,
+            Op::Prove { ref name, right, insist } => {
+                self.log_in(Sent::Proof { name: name.clone(), right }, insist).await;
+            }
             Op::Say { ref to, bytes } => self.say(to, bytes, false).await,
             Op::Tell { ref to, bytes } => self.say(to, bytes, true).await,
             Op::Ping { wait } => self.ping(wait).await,
@@ -166,10 +169,10 @@ impl<P: Place> Player<P> {
         self.place.sleep_until(self.place.now().plus(ms)).await;
     }
 
-    async fn log_in(&mut self, name: &str, insist: bool) {
+    async fn log_in(&mut self, login: Sent, insist: bool) {
         let mut refusals = 0;
         loop {
-            self.send(Sent::Name(name.to_owned())).await;
+            self.send(login.clone()).await;
             if !insist {
                 return;
             }
@@ -272,6 +275,8 @@ impl<P: Place> Player<P> {
 pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
     match sent {
         Sent::Name(name) => name.clone().into_bytes(),
+        Sent::Proof { name, right: true } => format!("{name} {}", password(name)).into_bytes(),
+        Sent::Proof { name, right: false } => format!("{name} guess").into_bytes(),
         Sent::Say { number, to, text, bare } => (head(to, &tag(session, *number), *bare) + text).into_bytes(),
         Sent::Ping { number } => format!("/ping {}", token(session, *number)).into_bytes(),
         Sent::Who => b"/who".to_vec(),
@@ -382,8 +387,16 @@ async fn readable(reader: &mut impl Reader, seen: &Mutex<Seen>) -> bool {
 
 fn heed(seen: &mut Seen, line: &str) {
     seen.welcome |= line.starts_with("welcome ");
-    let refusals = ["error name-taken", "error bad-name", "error no-such-account"];
-    seen.refusals += usize::from(refusals.iter().any(|refusal| line.starts_with(refusal)));
+    const REFUSALS: [&str; 7] = [
+        "error name-taken",
+        "error bad-name",
+        "error no-such-account",
+        "error name-reserved",
+        "error wrong-password",
+        "error account-required",
+        "error unencrypted",
+    ];
+    seen.refusals += usize::from(REFUSALS.iter().any(|refusal| line.starts_with(refusal)));
     seen.pongs += usize::from(line.starts_with("pong"));
 }
 

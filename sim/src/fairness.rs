@@ -38,7 +38,7 @@ impl Said {
     pub(crate) fn of(history: &History) -> Said {
         let items = || history.sessions.iter().flat_map(|session| &session.items);
         let names: HashSet<&String> = items()
-            .filter_map(|item| if let What::Wrote(Sent::Name(name)) = &item.what { Some(name) } else { None })
+            .filter_map(|item| if let What::Wrote(sent) = &item.what { sent.asks_for() } else { None })
             .collect();
         let name_bytes_max = names.iter().map(|name| name.len()).max().unwrap_or_default();
         let list_bytes = names.iter().map(|name| name.len() + 2 + HEAD_BYTES).sum();
@@ -52,7 +52,7 @@ impl Said {
                     Bytes { one: copy + report, all: copy * to.len() + report }
                 }
                 Sent::Who => Bytes { one: list_bytes, all: list_bytes },
-                Sent::Name(_) | Sent::Ping { .. } | Sent::Bad(_) | Sent::Quit => {
+                Sent::Name(_) | Sent::Proof { .. } | Sent::Ping { .. } | Sent::Bad(_) | Sent::Quit => {
                     Bytes { one: ANSWER_BYTES + name_bytes_max, all: ANSWER_BYTES + name_bytes_max }
                 }
             };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use seriatim::Millis;
 
-use crate::scenario::BadLine;
+use crate::scenario::{BadLine, Scenario};
 use crate::world::lock;
 
 /// What all clients wrote and read.
@@ -15,8 +15,24 @@ use crate::world::lock;
 pub struct History {
     /// How many recipients a line may list, the receipt among them.
     pub recipients_max: usize,
+    /// Who may log in, and how.
+    #[serde(default)]
+    pub logins: Logins,
     /// One for each connection, in the order in which they were made.
     pub sessions: Vec<SessionHistory>,
+}
+
+/// What the judge has to know of logins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logins {
+    /// The names that are reserved.
+    pub accounts: Vec<String>,
+    /// Their passwords are looked at; otherwise others might read them on the way.
+    pub taken: bool,
+    /// Nobody else may log in.
+    pub required: bool,
+    /// What verifies a password may panic, and then it is wrong.
+    pub may_panic: bool,
 }
 
 /// What one client wrote and read over one connection.
@@ -69,6 +85,13 @@ impl What {
 pub enum Sent {
     /// A name.
     Name(String),
+    /// A name with a password.
+    Proof {
+        /// The name.
+        name: String,
+        /// The password is its own.
+        right: bool,
+    },
     /// A message to these, with a text that begins with its [`tag`], and with a receipt, the recipient `~TAG`, who does not
     /// exist: so the sender is always told, and told of which message.
     Say {
@@ -98,6 +121,16 @@ pub enum Sent {
 /// Whether this line of the server's reports who did not get a message that had no receipt.
 pub(crate) fn is_bare_report(line: &str) -> bool {
     line.starts_with("error no-such-peer: ") && !line.contains('~')
+}
+
+impl Sent {
+    /// The name that this line asks for.
+    pub fn asks_for(&self) -> Option<&String> {
+        match self {
+            Sent::Name(name) | Sent::Proof { name, .. } => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// What makes a line unique: its session and its number in it.
@@ -135,9 +168,18 @@ struct Recorded {
 
 impl Recorder {
     /// Nothing has happened yet.
-    pub fn new(recipients_max: usize) -> Arc<Recorder> {
+    pub fn new(scenario: &Scenario) -> Arc<Recorder> {
         let recorder = Recorder::default();
-        lock(&recorder.inner).history.recipients_max = recipients_max;
+        {
+            let history = &mut lock(&recorder.inner).history;
+            history.recipients_max = scenario.limits.recipients_max;
+            history.logins = Logins {
+                accounts: scenario.accounts.clone(),
+                taken: scenario.takes_passwords(),
+                required: scenario.limits.account_required,
+                may_panic: scenario.faults.password_panic > 0,
+            };
+        }
         Arc::new(recorder)
     }
 

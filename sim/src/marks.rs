@@ -2,12 +2,13 @@
 //! of [`WANTED`] was never met has failed.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
 use seriatim::protocol::{Farewell, LineError, NameError, Refusal, Reply, Request};
 use seriatim::{ConnId, Effect, Event};
 
-use crate::history::{History, Item, Sent, What};
+use crate::history::{History, Item, Sent, SessionHistory, What};
 
 /// What a full run must meet at least once.
 pub const WANTED: &[&str] = &[
@@ -19,6 +20,15 @@ pub const WANTED: &[&str] = &[
     "a name was taken again after its holder had left",
     "a name was taken again while its last holder's mail waited",
     "a session ended without a name",
+    "a password was right",
+    "a password was wrong",
+    "a name was reserved",
+    "a password for a name without an account",
+    "a name without an account where one is required",
+    "a password that others may have read",
+    "what verifies a password panicked",
+    "the login deadline came while a password was verified",
+    "the server was asked to stop while a password was verified",
     "a message to one",
     "a message to several",
     "a message to oneself",
@@ -66,6 +76,8 @@ pub const WANTED: &[&str] = &[
     "a client's connection broke",
     "a client was closed in the middle of its mail",
     "a client got a message out after it had got one",
+    "lines were written behind a password before it was verified",
+    "a client left while its password was verified",
     "lines were taken at their pace",
     "all outboxes together were full",
     "a list of peers took several lines",
@@ -103,6 +115,7 @@ pub struct Marks {
 struct ConnState {
     name: Option<String>,
     over: bool,
+    verifying: bool,
 }
 
 impl Marks {
@@ -141,9 +154,18 @@ impl Marks {
                     self.hit("a connection ended that was active");
                 }
             }
-            Event::ShutdownRequested | Event::RestartRequested => self.stopping = true,
-            Event::PasswordVerified(_, true) => self.hit("a password was right"),
-            Event::PasswordVerified(_, false) => self.hit("a password was wrong"),
+            Event::ShutdownRequested | Event::RestartRequested => {
+                self.stopping = true;
+                if self.conns.values().any(|conn| conn.verifying) {
+                    self.hit("the server was asked to stop while a password was verified");
+                }
+            }
+            Event::PasswordVerified(conn, is_right) => {
+                if let Some(conn) = self.conns.get_mut(conn) {
+                    conn.verifying = false;
+                }
+                self.hit(if *is_right { "a password was right" } else { "a password was wrong" });
+            }
             Event::Kicked(_) => self.hit("a session was kicked"),
             Event::Banned(_) => self.hit("an address was banned"),
             Event::Ticked(_)
@@ -182,7 +204,12 @@ impl Marks {
                 });
             }
             Effect::Stop => self.hit("the server stopped"),
-            Effect::StopReading(_) | Effect::VerifyPassword { .. } => {}
+            Effect::VerifyPassword { conn, .. } => {
+                if let Some(conn) = self.conns.get_mut(conn) {
+                    conn.verifying = true;
+                }
+            }
+            Effect::StopReading(_) => {}
         }
     }
 
@@ -205,6 +232,12 @@ impl Marks {
             Reply::From { .. } if to.len() == 1 => self.hit("a message to one"),
             Reply::From { .. } => self.hit("a message to several"),
             Reply::Error(refusal) => self.refusal(refusal),
+            Reply::Bye(Farewell::LoginTimeout)
+                if to.iter().any(|conn| self.conns.get(conn).is_some_and(|conn| conn.verifying)) =>
+            {
+                self.hit("bye: login timeout");
+                self.hit("the login deadline came while a password was verified");
+            }
             Reply::Bye(why) => self.hit(match why {
                 Farewell::Quit => "bye: quit",
                 Farewell::LoginTimeout => "bye: login timeout",
@@ -274,6 +307,7 @@ impl Marks {
             if session.items.iter().any(is_part_of_a_list) {
                 self.hit("a list of peers took several lines");
             }
+            self.passwords(session);
             let bare: Vec<_> = session.items.iter().filter_map(bare).collect();
             if bare.windows(2).any(|pair| pair[0] == pair[1]) {
                 self.hit("a message without a receipt went to the same as the one before");
@@ -290,6 +324,29 @@ impl Marks {
         // That is a matter of the square of the history.
         if history.sessions.len() <= 32 {
             self.races(history);
+        }
+    }
+
+    /// What clients did while they waited to hear of a password. Until the welcome every line has one answer.
+    fn passwords(&mut self, session: &SessionHistory) {
+        let (mut waiting, mut behind) = (VecDeque::new(), false);
+        for item in &session.items {
+            match &item.what {
+                What::Wrote(sent) => {
+                    behind |= waiting.contains(&true);
+                    waiting.push_back(matches!(sent, Sent::Proof { .. }));
+                }
+                What::Read(line) if line.starts_with("welcome ") => break,
+                What::Read(_) => drop(waiting.pop_front()),
+                What::Ended | What::Reset if waiting.front() == Some(&true) => {
+                    self.hit("a client left while its password was verified");
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if behind {
+            self.hit("lines were written behind a password before it was verified");
         }
     }
 

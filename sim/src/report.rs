@@ -109,6 +109,8 @@ fn words(what: &What) -> String {
     match what {
         What::Wrote(sent) => match sent {
             Sent::Name(name) => format!("writes its name, {name}"),
+            Sent::Proof { name, right: true } => format!("writes its name, {name}, and the password"),
+            Sent::Proof { name, right: false } => format!("writes its name, {name}, and a wrong password"),
             Sent::Say { to, text, .. } => format!("writes to {}: {text}", to.join(", ")),
             Sent::Ping { .. } => "writes /ping".to_owned(),
             Sent::Who => "writes /who".to_owned(),

@@ -1,10 +1,15 @@
 //! [`Scenario`]: what clients do and what goes wrong, as plain data that a failing report can show.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use seriatim::Limits;
+use seriatim::protocol::{Name, Password};
 use seriatim::server::Config;
+use seriatim::server::passwords::Passwords;
+
+use crate::judge::same;
 
 /// Everything that a run depends on, but for the choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +31,8 @@ pub struct Scenario {
     pub write_ms_max: Option<u64>,
     /// From how many addresses clients come, in turn; 0: from one to which no limit for each address applies.
     pub origins: usize,
+    /// Names that are reserved for those who know their passwords.
+    pub accounts: Vec<String>,
     /// How many bytes the network holds in each direction of a connection.
     pub pipe_bytes: usize,
     /// How many bytes one read of the server brings at most.
@@ -85,6 +92,10 @@ pub struct Faults {
     pub refuse: u32,
     /// What has arrived but not been read is lost in a reset.
     pub reset_loses: u32,
+    /// A password takes up to five seconds to verify.
+    pub slow_password: u32,
+    /// What verifies a password panics.
+    pub password_panic: u32,
     /// The clock jumps ahead by up to five seconds, though there is something to do.
     pub clock_jump: u32,
 }
@@ -106,6 +117,15 @@ pub enum Op {
         /// The name.
         name: String,
         /// Tries again, under the same name, until it is welcome (or the connection ends).
+        insist: bool,
+    },
+    /// Sends a name with a password, and waits for the welcome if `insist`.
+    Prove {
+        /// The name.
+        name: String,
+        /// With its own password, or with another.
+        right: bool,
+        /// As for [`Op::LogIn`].
         insist: bool,
     },
     /// Sends a message. The text is unique; the sender asks for a receipt.
@@ -228,9 +248,19 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// Whether nobody ever has to wait for time to pass: it is calm, and nobody's lines are held back.
+    /// Whether nobody ever has to wait for time to pass: it is calm, and nobody's lines are held back, nor its passwords.
     pub fn is_prompt(&self) -> bool {
-        self.is_calm() && self.lines_per_second_max.is_none()
+        self.is_calm() && self.lines_per_second_max.is_none() && !self.delays_guesses()
+    }
+
+    /// Whether who gives a wrong password waits longer for the next.
+    pub fn delays_guesses(&self) -> bool {
+        self.origins > 0 && self.takes_passwords()
+    }
+
+    /// Whether passwords are looked at, wherever clients come from.
+    pub fn takes_passwords(&self) -> bool {
+        !self.accounts.is_empty() && (self.origins == 0 || self.limits.clear_passwords_allowed)
     }
 
     /// What the server is started with.
@@ -243,6 +273,8 @@ impl Scenario {
             lines_per_second_max: self.lines_per_second_max,
             write_ms_max: self.write_ms_max,
             hash_seed: [0, 0],
+            passwords: (!self.accounts.is_empty()).then(|| Arc::new(Secrets) as Arc<dyn Passwords>),
+            accounts: self.accounts.iter().filter_map(|name| Name::parse(name).ok()).collect(),
             ..Config::default()
         }
     }
@@ -262,6 +294,20 @@ impl Scenario {
     }
 }
 
+/// Who has an account has this password.
+pub fn password(name: &str) -> String {
+    format!("{}'s secret", same(name))
+}
+
+/// Knows that.
+struct Secrets;
+
+impl Passwords for Secrets {
+    fn verify(&self, name: &Name, given: &Password) -> bool {
+        given.as_str() == password(name.as_str())
+    }
+}
+
 impl Default for Scenario {
     /// Nobody, nothing wrong, the limits of the server's defaults but small buffers.
     fn default() -> Scenario {
@@ -274,6 +320,7 @@ impl Default for Scenario {
             lines_per_second_max: None,
             write_ms_max: None,
             origins: 0,
+            accounts: Vec::new(),
             pipe_bytes: 4096,
             read_bytes_max: usize::MAX,
             stop: None,

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
+use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
 use seriatim::server::runtime::Runtime;
 use seriatim::{Effect, Event, Millis};
@@ -11,6 +13,12 @@ use seriatim::{Effect, Event, Millis};
 use crate::client::Place;
 use crate::net::{Net, SimListener, SimStream};
 use crate::world::{Owner, World};
+
+/// How many turns others have at most while something is done beside all tasks, unless that is slow.
+const TURNS_MAX: usize = 8;
+
+/// How long that takes then, in milliseconds.
+const SLOW_MS: [u64; 4] = [1, 100, 1_000, 5_000];
 
 /// The seam, for the server or for a client.
 #[derive(Clone)]
@@ -28,7 +36,7 @@ impl Runtime for SimRuntime {
     type Stream = SimStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.world.spawn(self.owner, task);
+        self.world.spawn(self.owner, survive(task));
     }
 
     fn now(&self) -> Millis {
@@ -39,9 +47,20 @@ impl Runtime for SimRuntime {
         self.world.clone().sleep_until(at.0)
     }
 
-    /// As long as it takes others to have a turn, or many.
+    /// As long as it takes others to have a few turns, or much longer.
     async fn unblock<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        yield_now().await;
+        let turns = 1 + self.world.choices().pick(TURNS_MAX);
+        for _ in 0..turns {
+            yield_now().await;
+        }
+        if self.world.goes_wrong(self.world.faults.slow_password) {
+            let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
+            self.world.clone().sleep_until(self.world.now() + ms).await;
+        }
+        if self.world.goes_wrong(self.world.faults.password_panic) {
+            self.world.log().marks.hit("what verifies a password panicked");
+            resume_unwind(Box::new(Planned));
+        }
         work()
     }
 
@@ -55,6 +74,18 @@ impl Runtime for SimRuntime {
 
     fn stepped(&self, effects: &[Effect]) {
         self.world.stepped(effects);
+    }
+}
+
+/// A panic that is no bug.
+struct Planned;
+
+/// Runs a task that may panic as planned: that ends it and no other.
+async fn survive(task: impl Future<Output = ()>) {
+    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await
+        && !panic.is::<Planned>()
+    {
+        resume_unwind(panic);
     }
 }
 

@@ -137,10 +137,10 @@ fn apply(scenario: &mut Scenario, change: Change) {
 
 /// One client is left out, and another does what it did, under its own name.
 fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
-    let is_login = |op: &Op| matches!(op, Op::LogIn { .. });
+    let is_login = |op: &Op| matches!(op, Op::LogIn { .. } | Op::Prove { .. });
     let name = |client: usize| {
         scenario.clients[client].ops.iter().find_map(|op| match op {
-            Op::LogIn { name, .. } => Some(name.clone()),
+            Op::LogIn { name, .. } | Op::Prove { name, .. } => Some(name.clone()),
             _ => None,
         })
     };
@@ -181,7 +181,7 @@ pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
 /// One step towards the simplest of its kind.
 fn simplify(op: &mut Op) {
     match op {
-        Op::LogIn { insist, .. } => *insist = false,
+        Op::LogIn { insist, .. } | Op::Prove { insist, .. } => *insist = false,
         Op::Say { bytes, .. } | Op::Tell { bytes, .. } => *bytes = 0,
         Op::Ping { wait } => *wait = false,
         Op::Sleep(ms) | Op::Stall(ms) => *ms /= 2,
@@ -190,7 +190,7 @@ fn simplify(op: &mut Op) {
 }
 
 /// Every kind of fault.
-const FAULTS: [fn(&mut Faults) -> &mut u32; 12] = [
+const FAULTS: [fn(&mut Faults) -> &mut u32; 14] = [
     |faults| &mut faults.torn_read,
     |faults| &mut faults.torn_write,
     |faults| &mut faults.spurious_wake,
@@ -202,11 +202,13 @@ const FAULTS: [fn(&mut Faults) -> &mut u32; 12] = [
     |faults| &mut faults.accept_error,
     |faults| &mut faults.refuse,
     |faults| &mut faults.reset_loses,
+    |faults| &mut faults.slow_password,
+    |faults| &mut faults.password_panic,
     |faults| &mut faults.clock_jump,
 ];
 
 /// Whatever has a usual value.
-const USUAL: [fn(&mut Scenario, &Scenario); 10] = [
+const USUAL: [fn(&mut Scenario, &Scenario); 11] = [
     |scenario, usual| scenario.limits.clone_from(&usual.limits),
     |scenario, usual| scenario.listeners = usual.listeners,
     |scenario, usual| scenario.outbox_bytes_max = usual.outbox_bytes_max,
@@ -217,6 +219,7 @@ const USUAL: [fn(&mut Scenario, &Scenario); 10] = [
     |scenario, usual| scenario.lines_per_second_max = usual.lines_per_second_max,
     |scenario, usual| scenario.write_ms_max = usual.write_ms_max,
     |scenario, usual| scenario.origins = usual.origins,
+    |scenario, usual| scenario.accounts.clone_from(&usual.accounts),
 ];
 
 #[cfg(test)]

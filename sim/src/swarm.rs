@@ -1,10 +1,14 @@
 //! A scenario from a seed, of one of several [`Profile`]s. Swarm testing (Groce et al., ISSTA 2012): each seed turns on a random part of the faults and of
 //! what clients do, with random rates, so that some runs are all of one thing and none of another.
 
+use std::collections::BTreeSet;
+use std::mem;
+
 use clap::ValueEnum;
 use fastrand::Rng;
 use seriatim::Limits;
 
+use crate::judge::same;
 use crate::scenario::{BadLine, Faults, Op, Scenario, Script, Stop, When};
 use crate::throng::throng;
 
@@ -231,7 +235,45 @@ pub fn scenario(seed: u64) -> Scenario {
         clients: (0..clients).map(|_| script(&mut rng, &names, &habits)).collect(),
         ..Scenario::default()
     };
-    bare(limited(scenario, seed), seed)
+    reserved(bare(limited(scenario, seed), seed), seed)
+}
+
+/// The same, but in some scenarios a few names are reserved, and clients give passwords, most of them the right ones.
+fn reserved(mut scenario: Scenario, seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0xacc0_0417);
+    if rng.u32(0..5) > 0 {
+        return scenario;
+    }
+    let asked_for = |op: &Op| if let Op::LogIn { name, .. } = op { Some(same(name)) } else { None };
+    let names: BTreeSet<String> =
+        scenario.clients.iter().flat_map(|client| client.ops.iter().filter_map(asked_for)).collect();
+    scenario.accounts = names.into_iter().filter(|name| !name.contains([' ', '!']) && rng.bool()).collect();
+    for client in &mut scenario.clients {
+        for op in mem::take(&mut client.ops) {
+            let Op::LogIn { name, insist } = op else {
+                client.ops.push(op);
+                continue;
+            };
+            let is_reserved = scenario.accounts.contains(&same(&name));
+            if rng.u32(0..8) == 0 {
+                client.ops.push(Op::Prove { name: name.clone(), right: rng.bool(), insist: false });
+            }
+            client.ops.push(if rng.u32(0..16) < if is_reserved { 14 } else { 1 } {
+                Op::Prove { name, right: rng.u32(0..8) > 0, insist: insist && rng.bool() }
+            } else {
+                Op::LogIn { name, insist }
+            });
+        }
+    }
+    scenario.limits.account_required = !scenario.accounts.is_empty() && rng.u32(0..8) == 0;
+    scenario.limits.clear_passwords_allowed = rng.u32(0..4) > 0;
+    if scenario.faults != Faults::default() && rng.bool() {
+        scenario.faults.slow_password = rng.u32(1..=1_000);
+    } else if rng.u32(0..4) == 0 {
+        scenario.faults.password_panic = rng.u32(1..=500);
+        scenario.faults.until_ms = 20_000;
+    }
+    scenario
 }
 
 /// The same, but in some scenarios messages often go without a receipt, and to the same as the one before. A stream of random
@@ -312,6 +354,8 @@ fn faults(rng: &mut Rng) -> Faults {
         accept_error: rate(300),
         refuse: rate(200),
         reset_loses: rate(500),
+        slow_password: 0,
+        password_panic: 0,
         clock_jump: rate(5),
         until_ms: 20_000,
     }

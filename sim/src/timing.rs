@@ -3,6 +3,8 @@
 //! When nothing goes wrong by itself and everybody reads, time passes only when nothing can run any more. So in such a run
 //! whatever the server owes must be there in the very millisecond in which it fell due.
 
+use std::collections::VecDeque;
+
 use hashbrown::{HashMap, HashSet};
 
 use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report};
@@ -58,6 +60,10 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     unanswered::check(history, scenario, around)?;
     if scenario.faults == Faults::default() {
         check_flushes(history, scenario, around)?;
+    }
+    let panics = Faults { password_panic: 0, until_ms: 0, ..scenario.faults.clone() };
+    if panics == Faults::default() && !scenario.delays_guesses() && scenario.lines_per_second_max.is_none() {
+        check_verdicts(history)?;
     }
     if scenario.is_calm() {
         check_broken(history, scenario, &around.unserved)?;
@@ -197,6 +203,31 @@ fn check_idle(history: &History, scenario: &Scenario, around: &Around) -> Result
     Ok(())
 }
 
+/// Whoever has given a password that takes no time to verify hears of it before its login takes too long. Until the welcome
+/// every line has one answer.
+fn check_verdicts(history: &History) -> Result<(), Violation> {
+    for (number, session) in history.sessions.iter().enumerate() {
+        let mut waiting = VecDeque::new();
+        for (place, item) in session.items.iter().enumerate() {
+            match &item.what {
+                What::Wrote(sent) => waiting.push_back((sent, item.ms)),
+                What::Read(line) if line == "bye login timeout" => {
+                    if let Some(&(Sent::Proof { name, .. }, wrote)) = waiting.front()
+                        && wrote < item.ms
+                    {
+                        let what = format!("{name} gave a password at {wrote} ms, and never heard of it");
+                        return Err(Violation::new("G11", what, &[(number, place)]));
+                    }
+                }
+                What::Read(line) if line.starts_with("welcome ") => break,
+                What::Read(_) => drop(waiting.pop_front()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Nobody's lines are taken faster than they may be.
 fn check_pace(history: &History, scenario: &Scenario) -> Result<(), Violation> {
     let Some(rate) = scenario.lines_per_second_max.map(u64::from) else { return Ok(()) };
@@ -227,7 +258,7 @@ fn check_pace(history: &History, scenario: &Scenario) -> Result<(), Violation> {
 
 /// Whoever has said its last word and does not read is not kept for longer than it may take to flush.
 fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
-    if scenario.lines_per_second_max.is_some() {
+    if scenario.lines_per_second_max.is_some() || scenario.delays_guesses() {
         return Ok(()); // its last word may be held back
     }
     for (number, session) in history.sessions.iter().enumerate() {
@@ -323,7 +354,9 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
             )
         });
         for item in &session.items {
-            if let What::Wrote(Sent::Name(name)) = &item.what {
+            if let What::Wrote(sent) = &item.what
+                && let Some(name) = sent.asks_for()
+            {
                 claims.entry(same(name)).or_default().push((number, over.map_or(u64::MAX, |over| over.ms)));
             }
         }
@@ -332,7 +365,9 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
         let mut asked = None;
         for (place, item) in session.items.iter().enumerate() {
             match &item.what {
-                What::Wrote(Sent::Name(name)) => asked = Some((item.ms, same(name))),
+                What::Wrote(Sent::Name(name) | Sent::Proof { name, .. }) => {
+                    asked = Some((item.ms, same(name)));
+                }
                 What::Read(line) if line.starts_with("error name-taken") => {
                     let Some((at, name)) = asked.take() else { continue };
                     let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= item.ms);

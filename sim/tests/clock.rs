@@ -1,10 +1,11 @@
 //! The rules that need more than an order, fed runs with something wrong in them.
 
+use seriatim::Limits;
 use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::history::{History, Item, What};
 use seriatim_sim::judge::judge;
-use seriatim_sim::scenario::{Op, Scenario, Script, Stop, When};
+use seriatim_sim::scenario::{Faults, Op, Scenario, Script, Stop, When};
 use seriatim_sim::timing::{Around, check};
 use seriatim_sim::world::Record;
 
@@ -100,4 +101,26 @@ fn g6_nobody_who_reads_is_too_slow_for_less_than_its_outbox_holds() {
     assert_eq!(rule(&told_for_much, &much, &in_turn).as_deref(), Some("G6"));
     let full_pipe = Around { waited: [0].into(), ..in_turn };
     assert_eq!(rule(&told_for_much, &much, &full_pipe), None, "it did not take all at once");
+}
+
+/// Bug: what a client brought, its end among it, waited for its password even when its session was over, and so did the shutdown
+/// beyond its deadline.
+#[test]
+fn g10_a_shutdown_does_not_wait_for_passwords_beyond_its_deadline() {
+    let prove = Op::Prove { name: "al".to_owned(), right: true, insist: false };
+    let scenario = Scenario {
+        limits: Limits { drain_ms_max: 50, ..Limits::default() },
+        accounts: vec!["al".to_owned()],
+        stop: Some(Stop { at: When::Event(4), again_after_ms: None }),
+        faults: Faults { until_ms: 20_000, slow_password: 1000, ..Faults::default() },
+        clients: vec![Script { ops: vec![Op::Connect, prove, Op::Ping { wait: true }] }],
+        ..Scenario::default()
+    };
+    let mut waited = false;
+    for seed in 0..100 {
+        let outcome = run(&scenario, Choices::random(seed), Record::default());
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        waited |= outcome.marks.met.contains_key("a connection was given up");
+    }
+    assert!(waited, "no password took longer");
 }

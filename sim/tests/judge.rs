@@ -257,7 +257,11 @@ fn behind_the_goodbye_and_without_one() {
 fn a_million_events_take_less_than_a_second() {
     // 100 clients say something to each of them in turn, themselves among them; everybody reads the message and the receipt.
     let clients = 100;
-    let mut history = History { recipients_max: 100, sessions: vec![SessionHistory::default(); clients] };
+    let mut history = History {
+        recipients_max: 100,
+        sessions: vec![SessionHistory::default(); clients],
+        ..History::default()
+    };
     let mut at = 0;
     let mut push = |session: &mut SessionHistory, what| {
         at += 1;
@@ -316,7 +320,8 @@ fn a_message_without_a_receipt() {
         for (session, at) in sessions.iter_mut().zip(200..) {
             session.items.push(Item { at, ms: 0, what: shutdown.clone() });
         }
-        judge(&History { recipients_max: 2, sessions }).map_err(|violation| violation.rule)
+        judge(&History { recipients_max: 2, sessions, ..History::default() })
+            .map_err(|violation| violation.rule)
     };
     let rule = |rule: &str| Err(rule.to_owned());
     let (report, first, second) = ("error no-such-peer: dave", "pong 0.2 and  more", "pong 0.4 and  more");
@@ -344,7 +349,7 @@ fn a_list_of_peers_that_breaks_off() {
             What::Closed(String::new()),
         ];
         let items = whats.into_iter().zip(0..).map(|(what, at)| Item { at, ms: 0, what }).collect();
-        History { recipients_max: 8, sessions: vec![SessionHistory { ms: 0, items }] }
+        History { recipients_max: 8, sessions: vec![SessionHistory { ms: 0, items }], ..History::default() }
     };
     assert_eq!(judge(&history("peers 3: carol", "bye quit")), Ok(()));
     let broken_off = judge(&history("bye quit", "peers 3: carol")).expect_err("two of three");

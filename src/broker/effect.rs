@@ -23,7 +23,8 @@ pub enum Effect {
         reply: Reply,
     },
     /// Find out whether this is the password of this name, but not before that moment, and report
-    /// [`PasswordVerified`](super::Event::PasswordVerified). Until then, tell nothing of what this client sends.
+    /// [`PasswordVerified`](super::Event::PasswordVerified). Until then, or until it is closed or given up, tell nothing of
+    /// what this client sends.
     VerifyPassword {
         /// Who gave it.
         conn: ConnId,

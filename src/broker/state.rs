@@ -317,7 +317,7 @@ impl State {
     /// Forgets the next login deadlines that are of no more interest, so that nobody is woken for them.
     fn skip_logins(&mut self) {
         let State { logins, conns, .. } = self;
-        logins.skip(|conn| !conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting));
+        logins.skip(|conn| !conns.get(&conn).is_some_and(|conn| conn.phase.is_login()));
     }
 
     /// The connection's session is over: its name is free again. `None` if it was over before.
@@ -524,6 +524,27 @@ mod tests {
         assert_eq!(state.next_deadline(), Some(Millis(10_005)));
         assert!(step(&mut state, Event::Disconnected(ConnId(3))).is_empty());
         assert!(state.logins.0.is_empty(), "it is gone");
+    }
+
+    /// Bug: when somebody logged in, the deadline of whoever was having its password verified was forgotten, so that it could
+    /// stay for ever without a name.
+    #[test]
+    fn g9_whose_password_is_being_verified_keeps_its_deadline() {
+        let limits = Limits { clear_passwords_allowed: true, ..Limits::default() };
+        let mut state = State::new(limits, [0, 0]);
+        let (al, bob) = (ConnId(0), ConnId(1));
+        let accounts = vec![Name::parse("al").unwrap()];
+        assert!(step(&mut state, Event::AccountsChanged(accounts)).is_empty());
+        for conn in [al, bob] {
+            assert!(step(&mut state, Event::Connected(conn, Origin::Exempt)).is_empty());
+        }
+        for (conn, login) in [(al, "al guess"), (bob, "bob")] {
+            let login = Request::Plain(Text::try_from(login).unwrap());
+            assert_eq!(step(&mut state, Event::Requested(conn, login)).len(), 1);
+        }
+        assert_eq!(step(&mut state, Event::PasswordVerified(al, false)).len(), 1);
+        let effects = step(&mut state, Event::Ticked(Millis(10_000)));
+        assert!(matches!(effects[..], [_, Effect::Close { conn: ConnId(0), .. }]), "{effects:?}");
     }
 
     #[test]

@@ -271,12 +271,23 @@ impl<R: Runtime> Driver<R> {
 
     /// The client whose password was verified has turns again.
     fn take_verdict(&mut self, conn: ConnId, is_right: bool) {
-        let Some(inbox) = self.clients.get_mut(&conn).and_then(|client| client.inbox.as_mut()) else {
-            return;
-        };
-        inbox.verifying = false;
-        self.tell(Event::PasswordVerified(conn, is_right));
-        self.end_turn(conn);
+        if self.stop_verifying(conn) {
+            self.tell(Event::PasswordVerified(conn, is_right));
+            self.end_turn(conn);
+        }
+    }
+
+    /// A connection is over: that it is gone need not wait for its password, and nobody wants to know any more.
+    fn release(&mut self, conn: ConnId) {
+        if self.stop_verifying(conn) && self.turn != Some(conn) {
+            self.end_turn(conn);
+        }
+    }
+
+    /// Whether the password of this client was being verified.
+    fn stop_verifying(&mut self, conn: ConnId) -> bool {
+        let inbox = self.clients.get_mut(&conn).and_then(|client| client.inbox.as_mut());
+        inbox.is_some_and(|inbox| std::mem::take(&mut inbox.verifying))
     }
 
     /// Processes what a client brought, all of it or as much as one turn allows.
@@ -299,6 +310,7 @@ impl<R: Runtime> Driver<R> {
                 break;
             }
         }
+        self.turn = None;
         self.end_turn(conn);
         self.measures.turned(begin, &self.runtime);
     }
@@ -403,12 +415,14 @@ impl<R: Runtime> Driver<R> {
                 if let Some(client) = self.clients.get_mut(&conn) {
                     client.staged.close(reason, &mut self.staged_bytes);
                 }
+                self.release(conn);
             }
             Effect::Abort(conn) => {
                 debug!(%conn, "giving up what still waits for it");
                 if let Some(client) = self.clients.get_mut(&conn) {
                     client.staged.abort(&mut self.staged_bytes);
                 }
+                self.release(conn);
             }
             Effect::Stop => self.stopped = true,
         }

@@ -1,7 +1,10 @@
 //! What the broker is supposed to do, once more, as naively as can be: strings, lists and no cleverness. It shares no
 //! code with the core, and the properties hold the core to it.
 
+use std::collections::VecDeque;
+
 use super::world::{Seen, World};
+use seriatim::protocol::Name;
 use seriatim::{ConnId, Event, Limits, Origin};
 
 /// What a client or the world does. Clients are numbered in the order in which they connect.
@@ -15,7 +18,17 @@ pub enum Action {
     /// The client's outbox overflows.
     Overflow(usize),
     Pass(u64),
+    /// Nobody reads on the way what this client sends.
+    Secure(usize),
+    /// It turns out whether this client's password is right.
+    Verify(usize),
+    /// These names have accounts from now on.
+    Accounts(Vec<&'static str>),
+    Kick(usize),
+    Ban(Origin),
+    Unban(Origin),
     Stop,
+    Restart,
 }
 
 /// Small enough that every limit is met.
@@ -51,7 +64,17 @@ pub fn act(world: &mut World, action: &Action) -> Vec<(usize, Seen)> {
         Action::Eof(_) | Action::Overflow(_) => {}
         Action::Reset(client) => world.disconnect(conn(*client)),
         Action::Pass(ms) => world.pass(*ms),
+        Action::Secure(client) => world.tell(Event::Secured(conn(*client))),
+        Action::Verify(client) => world.verify(conn(*client)),
+        Action::Accounts(names) => {
+            let names = names.iter().map(|name| Name::parse(name).unwrap()).collect();
+            world.tell(Event::AccountsChanged(names));
+        }
+        Action::Kick(client) => world.tell(Event::Kicked(conn(*client))),
+        Action::Ban(origin) => world.tell(Event::Banned(*origin)),
+        Action::Unban(origin) => world.tell(Event::Unbanned(*origin)),
         Action::Stop => world.tell(Event::ShutdownRequested),
+        Action::Restart => world.tell(Event::RestartRequested),
     }
     world.take_seen().into_iter().map(|(conn, seen)| (conn.0 as usize - 1, seen)).collect()
 }
@@ -63,6 +86,12 @@ pub struct Model {
     clients: Vec<Client>,
     /// When the drain must be over, and whether goodbye has been said.
     drain: Option<(u64, bool)>,
+    /// It was not over by then.
+    aborted: bool,
+    /// What the goodbye is.
+    farewell: &'static str,
+    accounts: Vec<&'static str>,
+    banned: Vec<Origin>,
     seen: Vec<(usize, Seen)>,
     ends: u64,
 }
@@ -78,7 +107,21 @@ struct Client {
     /// When its session ended, and as which of all sessions.
     over: Option<(u64, u64)>,
     input_ended: bool,
+    /// It does nothing more.
+    away: bool,
+    /// And the broker knows.
     gone: bool,
+    secured: bool,
+    /// The name that its password is being verified for, whether it is right, and what the client has done since.
+    verifying: Option<(String, bool)>,
+    kept: VecDeque<Kept>,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Line(String),
+    Eof,
+    Leave,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,7 +133,18 @@ enum Entry {
 
 impl Model {
     pub fn new(limits: Limits) -> Model {
-        Model { limits, now: 0, clients: Vec::new(), drain: None, seen: Vec::new(), ends: 0 }
+        Model {
+            limits,
+            now: 0,
+            clients: Vec::new(),
+            drain: None,
+            aborted: false,
+            farewell: "",
+            accounts: Vec::new(),
+            banned: Vec::new(),
+            seen: Vec::new(),
+            ends: 0,
+        }
     }
 
     pub fn act(&mut self, action: &Action) -> Vec<(usize, Seen)> {
@@ -115,7 +169,11 @@ impl Model {
                     name: None,
                     over: None,
                     input_ended: false,
+                    away: false,
                     gone: false,
+                    secured: false,
+                    verifying: None,
+                    kept: VecDeque::new(),
                 });
                 let newest = self.clients.len() - 1;
                 if self.drain.is_some_and(|(deadline, _)| deadline <= self.now) {
@@ -123,7 +181,7 @@ impl Model {
                     self.leave(newest);
                 } else if self.drain.is_some() {
                     self.clients[newest].input_ended = true;
-                    self.end(newest, Some("server shutting down"));
+                    self.end(newest, Some(self.farewell));
                 } else if entry == Entry::Dropped {
                     self.seen.push((newest, Seen::Aborted));
                     self.leave(newest);
@@ -131,24 +189,81 @@ impl Model {
                     self.end(newest, Some(refusal));
                 }
             }
-            Action::Send(client, line) => self.line(*client, line),
-            Action::Eof(client) if self.is_here(*client) => {
-                self.clients[*client].input_ended = true;
-                if self.drain.is_none_or(|(_, goodbye)| goodbye) {
-                    self.end(*client, None);
-                }
+            Action::Send(client, line) if self.is_here(*client) => {
+                self.bring(*client, Kept::Line(line.clone()));
             }
+            Action::Eof(client) if self.is_here(*client) => self.bring(*client, Kept::Eof),
             Action::Overflow(client) if self.is_here(*client) => self.end(*client, Some("too slow")),
             Action::Reset(client) if self.is_here(*client) => self.leave(*client),
-            Action::Eof(_) | Action::Overflow(_) | Action::Reset(_) => {}
+            Action::Secure(client) if self.is_known(*client) => self.clients[*client].secured = true,
+            Action::Verify(client) if self.is_known(*client) => self.verified(*client),
+            Action::Kick(client) if self.is_known(*client) => self.end(*client, Some("kicked")),
+            Action::Send(..) | Action::Eof(_) | Action::Overflow(_) | Action::Reset(_) => {}
+            Action::Secure(_) | Action::Verify(_) | Action::Kick(_) => {}
             Action::Pass(ms) => self.pass(*ms),
-            Action::Stop if self.drain.is_none() => {
-                self.drain = Some((self.now + self.limits.drain_ms_max, false));
-            }
-            Action::Stop => {}
+            Action::Accounts(names) => self.accounts.clone_from(names),
+            Action::Ban(Origin::Exempt) => {}
+            Action::Ban(origin) => self.ban(*origin),
+            Action::Unban(origin) => self.banned.retain(|banned| banned != origin),
+            Action::Stop => self.stop("server shutting down"),
+            Action::Restart => self.stop("server restarting"),
         }
         self.say_goodbye();
         std::mem::take(&mut self.seen)
+    }
+
+    fn stop(&mut self, farewell: &'static str) {
+        if self.drain.is_none() {
+            self.drain = Some((self.now + self.limits.drain_ms_max, false));
+            self.farewell = farewell;
+        }
+    }
+
+    fn ban(&mut self, origin: Origin) {
+        self.banned.push(origin);
+        for client in 0..self.clients.len() {
+            let Client { gone, entry, origin: from, .. } = self.clients[client];
+            if !gone && entry == Entry::LetIn && from == origin {
+                self.end(client, Some("kicked"));
+                self.say_goodbye(); // it may be the last that was waited for
+            }
+        }
+    }
+
+    /// A client has done something, which waits if its password is being verified.
+    fn bring(&mut self, client: usize, kept: Kept) {
+        if self.clients[client].verifying.is_some() {
+            return self.clients[client].kept.push_back(kept);
+        }
+        match kept {
+            Kept::Line(line) => self.line(client, &line),
+            Kept::Eof => {
+                self.clients[client].input_ended = true;
+                if self.aborted || self.drain.is_none_or(|(_, goodbye)| goodbye) {
+                    self.end(client, None);
+                }
+            }
+            Kept::Leave => {
+                self.clients[client].gone = true;
+                self.clients[client].name = None;
+                self.clients[client].over.get_or_insert((0, 0));
+            }
+        }
+        self.say_goodbye();
+    }
+
+    fn verified(&mut self, client: usize) {
+        let Some((name, is_right)) = self.clients[client].verifying.take() else { return };
+        if self.clients[client].over.is_none() {
+            if is_right {
+                self.take_name(client, &name);
+            } else {
+                self.say(client, "error wrong-password".to_owned());
+            }
+        }
+        for kept in std::mem::take(&mut self.clients[client].kept) {
+            self.bring(client, kept);
+        }
     }
 
     /// Whether so many clients are like this.
@@ -162,7 +277,10 @@ impl Model {
         let let_in = |client: &Client| client.entry == Entry::LetIn;
         let from_there = |client: &Client| let_in(client) && client.origin == origin;
         if self.drain.is_some() {
-            return Some("server shutting down");
+            return Some(self.farewell);
+        }
+        if self.banned.contains(&origin) {
+            return Some("banned");
         }
         if self.many(let_in, limits.connections_max) {
             return Some("server full");
@@ -195,6 +313,10 @@ impl Model {
     }
 
     fn is_here(&self, client: usize) -> bool {
+        self.clients.get(client).is_some_and(|client| !client.away)
+    }
+
+    fn is_known(&self, client: usize) -> bool {
         self.clients.get(client).is_some_and(|client| !client.gone)
     }
 
@@ -216,18 +338,20 @@ impl Model {
     }
 
     fn leave(&mut self, client: usize) {
-        self.clients[client].gone = true;
-        self.clients[client].name = None;
-        self.clients[client].over.get_or_insert((0, 0));
+        self.clients[client].away = true;
+        self.bring(client, Kept::Leave);
     }
 
     fn say_goodbye(&mut self) {
         let Some((deadline, false)) = self.drain else { return };
+        if self.aborted {
+            return;
+        }
         if self.clients.iter().any(|client| client.over.is_none() && !client.input_ended) {
             return;
         }
         self.drain = Some((deadline, true));
-        (0..self.clients.len()).for_each(|client| self.end(client, Some("server shutting down")));
+        (0..self.clients.len()).for_each(|client| self.end(client, Some(self.farewell)));
     }
 
     fn pass(&mut self, ms: u64) {
@@ -261,10 +385,13 @@ impl Model {
         }
         late.sort_unstable();
         for (_, _, client) in late {
-            self.seen.push((client, Seen::Aborted));
-            self.leave(client);
+            if self.is_here(client) {
+                self.seen.push((client, Seen::Aborted));
+                self.leave(client);
+            }
         }
         if self.drain.is_some_and(|(deadline, _)| deadline <= self.now) {
+            self.aborted = true;
             for client in 0..self.clients.len() {
                 if self.is_here(client) {
                     self.seen.push((client, Seen::Aborted));
@@ -275,7 +402,7 @@ impl Model {
     }
 
     fn line(&mut self, client: usize, line: &str) {
-        if !self.is_here(client) || self.clients[client].over.is_some() || line.trim().is_empty() {
+        if self.clients[client].over.is_some() || line.trim().is_empty() {
             return;
         }
         self.clients[client].heard_at = self.now;
@@ -304,7 +431,7 @@ impl Model {
     }
 
     fn log_in(&mut self, client: usize, line: &str, strange: bool) {
-        // The name ends where white space begins; a password follows, and nobody has an account.
+        // The name ends where white space begins; a password follows.
         let (name, password) =
             line.split_once(char::is_whitespace).map_or((line, None), |(n, p)| (n, Some(p)));
         let is_command_or_message = line.starts_with('/')
@@ -322,14 +449,31 @@ impl Model {
             || line.starts_with(['.', '-'])
             || is_long
         {
-            self.say(client, "error bad-name".to_owned());
-        } else if password.is_some() {
-            self.say(client, "error no-such-account".to_owned());
-        } else if self.holder(line).is_some() {
+            return self.say(client, "error bad-name".to_owned());
+        }
+        let folded = line.to_lowercase();
+        let reserved = self.accounts.iter().any(|account| *account == folded);
+        let secured = self.clients[client].secured || self.limits.clear_passwords_allowed;
+        match password {
+            None if reserved => self.say(client, "error name-reserved".to_owned()),
+            Some(_) if !reserved => self.say(client, "error no-such-account".to_owned()),
+            Some(_) if !secured => self.say(client, "error unencrypted".to_owned()),
+            Some(password) => {
+                let is_right = password.trim_start() == format!("{folded}'s secret");
+                self.clients[client].verifying = Some((line.to_owned(), is_right));
+            }
+            None if self.limits.account_required => self.say(client, "error account-required".to_owned()),
+            None => self.take_name(client, line),
+        }
+    }
+
+    fn take_name(&mut self, client: usize, name: &str) {
+        if self.holder(name).is_some() {
             self.say(client, "error name-taken".to_owned());
         } else {
-            self.clients[client].name = Some(line.to_owned());
-            self.say(client, format!("welcome {line}"));
+            self.clients[client].name = Some(name.to_owned());
+            self.clients[client].heard_at = self.now;
+            self.say(client, format!("welcome {name}"));
         }
     }
 

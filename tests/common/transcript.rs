@@ -4,8 +4,10 @@
 //! # A comment. A blank line ends a step.
 //! limits line_bytes_max=64      (first, if at all; `off` for none)
 //! slow                          (first, if at all: connections close when the transcript says so)
+//! accounts alice bob            (first, if at all: these names are reserved; "alice's secret" is alice's password)
 //! alice> alice                  alice sends a line (and connects first, if she has not)
 //! alice from 192.0.2.1          alice connects from this address
+//! alice secured                 alice connects, and nobody reads on the way what she sends
 //! alice< welcome alice          alice sees a line
 //! bob>| half a                  bob sends bytes without a newline
 //! bob eof                       bob closes his side
@@ -14,17 +16,23 @@
 //! bob is gone                   and now it has closed (in a slow transcript)
 //! bob aborted                   the server gives bob's connection up
 //! pass 9999                     so many milliseconds pass
+//! kick alice                    the operator ends alice's session
+//! ban 192.0.2.1                 the operator wants nobody from there
+//! unban 192.0.2.1               or somebody again
 //! stop                          the operator stops the server
+//! restart                       the same, and the server comes back at once
 //! stopped                       the server is down
 //! ```
 //! In what is sent, `\r`, `\n`, `\t`, `\\`, `\xff` stand for bytes and `{ab*3}` for `ababab`; the same in what is seen.
 
+use seriatim::protocol::Name;
 use seriatim::{Limits, Origin};
 
 /// A whole session: what is done, each with what is seen after it.
 pub struct Transcript {
     pub limits: Limits,
     pub slow: bool,
+    pub accounts: Vec<Name>,
     pub steps: Vec<Step>,
 }
 
@@ -41,16 +49,22 @@ pub struct Step {
 pub enum Action {
     Send(String, Vec<u8>),
     Connect(String, Origin),
+    Secure(String),
     Close(String),
     Eof(String),
     Reset(String),
     Pass(u64),
+    Kick(String),
+    Ban(Origin),
+    Unban(Origin),
     Stop,
+    Restart,
 }
 
 impl Transcript {
     pub fn parse(text: &str) -> Transcript {
-        let mut transcript = Transcript { limits: Limits::default(), slow: false, steps: Vec::new() };
+        let mut transcript =
+            Transcript { limits: Limits::default(), slow: false, accounts: Vec::new(), steps: Vec::new() };
         let mut source = Vec::new();
         for (number, line) in text.lines().enumerate() {
             if line.starts_with('#') || line.trim().is_empty() {
@@ -58,6 +72,10 @@ impl Transcript {
             } else if let Some(limits) = line.strip_prefix("limits ") {
                 source.push(line.to_owned());
                 limits.split_whitespace().for_each(|limit| set_limit(&mut transcript.limits, limit));
+            } else if let Some(accounts) = line.strip_prefix("accounts ") {
+                source.push(line.to_owned());
+                let name = |name| Name::parse(name).expect("a name");
+                transcript.accounts.extend(accounts.split_whitespace().map(name));
             } else if line == "slow" {
                 source.push(line.to_owned());
                 transcript.slow = true;
@@ -92,11 +110,14 @@ impl Transcript {
 }
 
 fn parse_action(line: &str) -> Option<Action> {
-    if line == "stop" {
-        return Some(Action::Stop);
-    }
-    if let Some(ms) = line.strip_prefix("pass ") {
-        return Some(Action::Pass(ms.parse().expect("pass MILLISECONDS")));
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("stop", "") => return Some(Action::Stop),
+        ("restart", "") => return Some(Action::Restart),
+        ("pass", ms) => return Some(Action::Pass(ms.parse().expect("pass MILLISECONDS"))),
+        ("kick", who) => return Some(Action::Kick(who.to_owned())),
+        ("ban", address) => return Some(Action::Ban(origin(address))),
+        ("unban", address) => return Some(Action::Unban(origin(address))),
+        _ => {}
     }
     let end = line.find(['>', '<', ' '])?;
     let (who, rest) = (line[..end].to_owned(), &line[end..]);
@@ -109,14 +130,19 @@ fn parse_action(line: &str) -> Option<Action> {
         return Some(Action::Send(who, bytes));
     }
     if let Some(address) = rest.strip_prefix(" from ") {
-        return Some(Action::Connect(who, Origin::of(address.parse().expect("an address"))));
+        return Some(Action::Connect(who, origin(address)));
     }
     match rest {
+        " secured" => Some(Action::Secure(who)),
         " is gone" => Some(Action::Close(who)),
         " eof" => Some(Action::Eof(who)),
         " resets" => Some(Action::Reset(who)),
         _ => None,
     }
+}
+
+fn origin(address: &str) -> Origin {
+    Origin::of(address.parse().expect("an address"))
 }
 
 fn set_limit(limits: &mut Limits, limit: &str) {
@@ -134,6 +160,8 @@ fn set_limit(limits: &mut Limits, limit: &str) {
         "recipients_max" => limits.recipients_max = value,
         "login_ms_max" => limits.login_ms_max = value as u64,
         "flush_ms_max" => limits.flush_ms_max = value as u64,
+        "account_required" => limits.account_required = value != 0,
+        "clear_passwords_allowed" => limits.clear_passwords_allowed = value != 0,
         "drain_ms_max" => limits.drain_ms_max = value as u64,
         _ => panic!("no such limit: {name}"),
     }

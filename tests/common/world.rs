@@ -28,10 +28,21 @@ pub struct World {
     pub stopped: bool,
     /// Reading stops and connections close at once when the broker says so; if this is false, the test says when.
     pub obedient: bool,
+    /// Passwords are verified at once; if this is false, the test says when, and until then the world keeps what that client
+    /// does.
+    pub hasty: bool,
+    verifying: BTreeMap<ConnId, Verifying>,
     /// What happens because of what was ordered.
     following: VecDeque<Event>,
     /// Every event and effect, as JSON lines, if that is wanted.
     pub log: Option<Vec<String>>,
+}
+
+/// A password that is being verified.
+struct Verifying {
+    is_right: bool,
+    /// What its client has done since.
+    kept: VecDeque<Event>,
 }
 
 impl World {
@@ -48,6 +59,8 @@ impl World {
             seen: Vec::new(),
             stopped: false,
             obedient: true,
+            hasty: true,
+            verifying: BTreeMap::new(),
             following: VecDeque::new(),
             log: None,
         }
@@ -68,7 +81,7 @@ impl World {
             session.feed(bytes, &mut requests);
         }
         for request in requests {
-            self.tell(Event::Requested(conn, request));
+            self.bring(conn, Event::Requested(conn, request));
         }
     }
 
@@ -79,22 +92,22 @@ impl World {
             session.finish(&mut requests);
         }
         for request in requests {
-            self.tell(Event::Requested(conn, request));
+            self.bring(conn, Event::Requested(conn, request));
         }
-        self.tell(Event::InputEnded(conn));
+        self.bring(conn, Event::InputEnded(conn));
     }
 
     /// The connection breaks.
     pub fn disconnect(&mut self, conn: ConnId) {
         if self.sessions.remove(&conn).is_some() {
-            self.tell(Event::Disconnected(conn));
+            self.bring(conn, Event::Disconnected(conn));
         }
     }
 
     /// The connection has closed, as it was told to. For a world that is not `obedient`.
     pub fn close(&mut self, conn: ConnId) {
         assert!(self.sessions.remove(&conn).is_some(), "it is there");
-        self.tell(Event::Disconnected(conn));
+        self.bring(conn, Event::Disconnected(conn));
     }
 
     /// Time passes.
@@ -109,6 +122,28 @@ impl World {
     /// What was seen since this was last asked.
     pub fn take_seen(&mut self) -> Vec<(ConnId, Seen)> {
         std::mem::take(&mut self.seen)
+    }
+
+    /// It turns out whether the password of this client is right.
+    pub fn verify(&mut self, conn: ConnId) {
+        let Some(Verifying { is_right, mut kept }) = self.verifying.remove(&conn) else { return };
+        self.tell(Event::PasswordVerified(conn, is_right));
+        while let Some(event) = kept.pop_front() {
+            self.bring(conn, event);
+        }
+    }
+
+    /// A client that waits for its password to be verified.
+    pub fn next_verifying(&self) -> Option<ConnId> {
+        self.verifying.keys().next().copied()
+    }
+
+    /// A client has done something, which waits if its password is being verified.
+    fn bring(&mut self, conn: ConnId, event: Event) {
+        match self.verifying.get_mut(&conn) {
+            Some(verifying) => verifying.kept.push_back(event),
+            None => self.tell(event),
+        }
     }
 
     pub fn tell(&mut self, event: Event) {
@@ -140,26 +175,38 @@ impl World {
                     self.seen.extend(lines.lines().map(|line| (conn, Seen::Line(line.to_owned()))));
                 }
             }
-            // Some passwords are right: who needs none has none.
+            // Who has an account has this password.
             Effect::VerifyPassword { conn, name, password, .. } => {
-                let is_right = password.as_str() == format!("{name}'s secret");
-                self.following.push_back(Event::PasswordVerified(conn, is_right));
+                let is_right = password.as_str() == format!("{}'s secret", name.key());
+                if self.hasty {
+                    self.following.push_back(Event::PasswordVerified(conn, is_right));
+                } else {
+                    self.verifying.insert(conn, Verifying { is_right, kept: VecDeque::new() });
+                }
             }
-            Effect::StopReading(conn) if self.obedient => self.following.push_back(Event::InputEnded(conn)),
+            Effect::StopReading(conn) if self.obedient => self.follow(conn, Event::InputEnded(conn)),
             Effect::StopReading(_) => {}
             Effect::Close { conn, .. } => {
                 self.seen.push((conn, Seen::Closed));
                 if self.obedient && self.sessions.remove(&conn).is_some() {
-                    self.following.push_back(Event::Disconnected(conn));
+                    self.follow(conn, Event::Disconnected(conn));
                 }
             }
             Effect::Abort(conn) => {
                 if self.sessions.remove(&conn).is_some() {
                     self.seen.push((conn, Seen::Aborted));
-                    self.following.push_back(Event::Disconnected(conn));
+                    self.follow(conn, Event::Disconnected(conn));
                 }
             }
             Effect::Stop => self.stopped = true,
+        }
+    }
+
+    /// A client has done something because of what was ordered.
+    fn follow(&mut self, conn: ConnId, event: Event) {
+        match self.verifying.get_mut(&conn) {
+            Some(verifying) => verifying.kept.push_back(event),
+            None => self.following.push_back(event),
         }
     }
 }

@@ -136,7 +136,7 @@ impl Stage {
         server_over: impl Fn() + Send + Sync + 'static,
     ) -> Stage {
         let scenario = Arc::new(scenario.clone());
-        let recorder = Recorder::new(scenario.limits.recipients_max);
+        let recorder = Recorder::new(&scenario);
         let world = World::new(scenario.faults.clone(), choices, record, recorder.clone(), spawner);
         let net = Net::new(world.clone(), &scenario);
         let stage = Stage {

@@ -99,7 +99,8 @@ impl Place for Hurried {
 pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcome> {
     let mio = Mio::new()?;
     let listener = MioListener::bind(&mio, &Address::Tcp("127.0.0.1:0".to_owned()))?;
-    let recorder = Recorder::new(scenario.limits.recipients_max);
+    // Everybody comes from this machine.
+    let recorder = Recorder::new(&Scenario { origins: 0, ..scenario.clone() });
     let place = Hurried::new(mio, speed, listener.address(), record, &recorder);
     start_server(scenario, &place, listener);
     let (history, violation) = play_all(&place, &recorder, scenario, RUN_MS_MAX);
@@ -127,7 +128,7 @@ pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcom
 /// # Errors
 /// No sockets can be watched.
 pub fn visit(scenario: &Scenario, address: &Address) -> io::Result<(History, Option<Violation>)> {
-    let recorder = Recorder::new(scenario.limits.recipients_max);
+    let recorder = Recorder::new(scenario);
     let place = Hurried::new(Mio::new()?, 1, address.clone(), Record::default(), &recorder);
     Ok(play_all(&place, &recorder, scenario, VISIT_MS_MAX))
 }

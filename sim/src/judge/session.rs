@@ -2,8 +2,8 @@
 //! it was asked?
 
 use super::case::{Answer, Case, Delivery, Line, Login, Mail, Message, NameId, Session, Told};
-use super::{REFUSALS, Violation};
-use crate::history::{History, Item, Sent, What, tag, token, untag};
+use super::{REFUSALS, Violation, same};
+use crate::history::{History, Item, Logins, Sent, What, tag, token, untag};
 use crate::scenario::BadLine;
 
 /// Takes a session into the case.
@@ -19,6 +19,7 @@ pub(super) fn read<'a>(
         session: Session::default(),
         sessions: history.sessions.len(),
         recipients_max: history.recipients_max,
+        logins: &history.logins,
         asked: Vec::new(),
         next: 0,
         bye: None,
@@ -28,10 +29,7 @@ pub(super) fn read<'a>(
         reader.item(place, item)?;
     }
     let Reader { session, asked, .. } = reader;
-    let names = asked.into_iter().filter_map(|sent| match sent {
-        Sent::Name(name) => Some(name.as_str()),
-        _ => None,
-    });
+    let names = asked.into_iter().filter_map(|sent| sent.asks_for().map(String::as_str));
     case.add(session, names);
     Ok(())
 }
@@ -43,6 +41,7 @@ struct Reader<'a, 'c> {
     /// How many sessions there are in all.
     sessions: usize,
     recipients_max: usize,
+    logins: &'a Logins,
     asked: Vec<&'a Sent>,
     /// The first line whose answer has not come yet.
     next: usize,
@@ -193,15 +192,26 @@ impl<'a> Reader<'a, '_> {
                 BadLine::TooLong | BadLine::LongTail | BadLine::NotUtf8 => error(rule.code()),
                 _ => error("bad-name") || error("no-such-account"),
             },
-            // Nobody has an account.
+            Sent::Proof { name, right } if stranger => match self.is_reserved(name) {
+                true if !self.logins.taken => error("unencrypted"),
+                true if *right && !(self.logins.may_panic && error("wrong-password")) => {
+                    (word == "welcome" && rest == name) || error("name-taken")
+                }
+                true => error("wrong-password"),
+                false => error("no-such-account") || error("bad-name"),
+            },
+            Sent::Name(name) if stranger && self.is_reserved(name) => error("name-reserved"),
             Sent::Name(name) if stranger && name.contains(char::is_whitespace) => {
                 error("no-such-account") || error("bad-name")
+            }
+            Sent::Name(_) if stranger && self.logins.required => {
+                error("account-required") || error("bad-name")
             }
             Sent::Name(name) if stranger => {
                 (word == "welcome" && rest == name) || error("name-taken") || error("bad-name")
             }
             _ if stranger => error("bad-name") || error("no-such-account"),
-            Sent::Name(_) => error("no-colon"),
+            Sent::Name(_) | Sent::Proof { .. } => error("no-colon"),
             Sent::Say { to, bare, .. } if self.lists_too_many(to, *bare) => {
                 return error("too-many-recipients").then_some(Told::Refused);
             }
@@ -215,6 +225,11 @@ impl<'a> Reader<'a, '_> {
         };
         let told = if stranger { Told::Refused } else { Told::Missing(Vec::new()) };
         fits.then_some(told)
+    }
+
+    /// Whether the name belongs to somebody who knows its password.
+    fn is_reserved(&self, name: &str) -> bool {
+        self.logins.accounts.iter().any(|account| same(account) == same(name))
     }
 
     /// Who is missing, each once and as the sender wrote it, and behind them the receipt, if it asked for one.

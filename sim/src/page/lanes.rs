@@ -123,7 +123,7 @@ fn may_write(ops: &[Op], session: &SessionHistory) -> bool {
             sent = written.next(); // the ping behind it
         }
         // Who insists on a name says it again and again.
-        while matches!(op, Op::LogIn { insist: true, .. })
+        while matches!(op, Op::LogIn { insist: true, .. } | Op::Prove { insist: true, .. })
             && sent.is_some_and(|line| writes(op, line) == Some(true))
         {
             sent = written.next();
@@ -136,6 +136,9 @@ fn may_write(ops: &[Op], session: &SessionHistory) -> bool {
 fn writes(op: &Op, line: &Sent) -> Option<bool> {
     Some(match op {
         Op::LogIn { name, .. } => matches!(line, Sent::Name(sent) if sent == name),
+        Op::Prove { name, right, .. } => {
+            matches!(line, Sent::Proof { name: sent, right: was_right } if sent == name && was_right == right)
+        }
         Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => {
             matches!(line, Sent::Say { to: sent, .. } if sent == to)
         }

@@ -224,6 +224,15 @@ fn op(op: &Op) -> String {
         Op::LogIn { name, insist: true } => {
             format!("sends the name {name}, again and again until it is welcome")
         }
+        Op::Prove { name, right, insist } => {
+            let which = if *right { "its" } else { "a wrong" };
+            let until = if *insist {
+                "again and again until it is welcome"
+            } else {
+                "and does not wait for the answer"
+            };
+            format!("sends the name {name} and {which} password, {until}")
+        }
         Op::Say { to, bytes: usize::MAX } => {
             format!("sends a message as long as a line may be to {}", to.join(", "))
         }
