@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::thread;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -293,8 +294,8 @@ impl ServeOptions {
                 self.outbox_bytes_max, self.line_bytes_max
             ));
         }
-        if self.require_account && self.accounts.is_none() {
-            return Err("--require-account lets nobody in without --accounts FILE".to_owned());
+        if self.require_account && self.accounts.is_none() && self.tls.tls_client_ca.is_none() {
+            return Err("--require-account lets nobody in without --accounts or --tls-client-ca".to_owned());
         }
         if self.keepalive.0.is_some_and(|Count(seconds)| seconds > KEEPALIVE_S_MAX) {
             return Err(format!("--keepalive takes at most {KEEPALIVE_S_MAX} seconds, or off"));
@@ -320,10 +321,16 @@ impl ServeOptions {
             outbox_bytes_total_max: self.outbox_bytes_total_max.unwrap_or_else(quarter_of_the_memory),
             lines_per_second_max: self.lines_per_second_max.0.map(|Count(max)| max),
             write_ms_max: self.write_timeout.0.map(|Seconds { ms }| ms),
+            passwords_at_once: half_of_the_processors(),
             exempt: self.exempt.iter().filter_map(|network| network.0).collect(),
             ..Config::default()
         })
     }
+}
+
+/// At least one. The other half is for messages.
+fn half_of_the_processors() -> usize {
+    thread::available_parallelism().map_or(1, |all| all.get() / 2).max(1)
 }
 
 /// Or what is the default when nobody knows how much memory there is.

@@ -77,7 +77,9 @@ pub struct Config {
     pub exempt: Vec<IpNet>,
     /// Knows the passwords of accounts, whose names the broker is told.
     pub passwords: Option<Arc<dyn Passwords>>,
-    /// Those names, to begin with.
+    /// How many passwords are verified side by side: each takes a processor, and some memory, for a while.
+    pub passwords_at_once: usize,
+    /// Their names, to begin with.
     pub accounts: Vec<Name>,
     /// Keys the hash of names: random in production, fixed in a simulation.
     pub hash_seed: [u64; 2],
@@ -97,6 +99,7 @@ impl Default for Config {
             write_ms_max: Some(30_000),
             exempt: loopback(),
             passwords: None,
+            passwords_at_once: 1,
             accounts: Vec::new(),
             hash_seed: [random(), random()],
         }
@@ -135,7 +138,8 @@ pub fn start<R: Runtime>(
     if !config.accounts.is_empty() {
         ingress.send(Input::AccountsChanged(config.accounts.clone())); // before anybody comes
     }
-    let verifier = Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone());
+    let verifier =
+        Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone(), config.passwords_at_once);
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
     let watch = Watch::new(ingress.clone(), room.clone());
     let operator = Operator::new(ingress.clone());

@@ -7,9 +7,6 @@ use super::runtime::Runtime;
 use crate::protocol::{Name, Password};
 use crate::{ConnId, Millis};
 
-/// How many passwords are looked at side by side: each takes a processor, and some memory, for a while.
-const AT_ONCE: usize = 2;
-
 /// Knows the passwords of accounts.
 pub trait Passwords: Send + Sync + 'static {
     /// Whether this is the password of this name. May take its time, and should take as long for a wrong one as for a right
@@ -27,8 +24,13 @@ pub(super) struct Verifier<R> {
 }
 
 impl<R: Runtime> Verifier<R> {
-    pub(super) fn new(runtime: R, ingress: Ingress, passwords: Option<Arc<dyn Passwords>>) -> Verifier<R> {
-        Verifier { runtime, ingress, passwords, places: Arc::new(Places::new(AT_ONCE)) }
+    pub(super) fn new(
+        runtime: R,
+        ingress: Ingress,
+        passwords: Option<Arc<dyn Passwords>>,
+        at_once: usize,
+    ) -> Verifier<R> {
+        Verifier { runtime, ingress, passwords, places: Arc::new(Places::new(at_once)) }
     }
 
     /// Starts a task that looks at this password, not before that moment, and tells the driver.

@@ -134,7 +134,7 @@ impl<R: Runtime> Incoming<R> {
                 hear(conn, session, Some(&passing), requests);
             }
         })?;
-        if self.bytes == 0 {
+        if self.bytes == 0 && length > Some(0) {
             self.introduce(of);
         }
         self.bytes += length.unwrap_or(0) as u64;
