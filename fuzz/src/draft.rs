@@ -56,6 +56,12 @@ pub fn of_history(history: &[Fact]) -> String {
             Fact::Overflowed(_) => draft.cannot("let an outbox overflow"),
             Fact::ConnectedAs(_) => draft.cannot("connect twice"),
             Fact::TickedAt(_) => draft.cannot("set the clock"),
+            Fact::Kicked(client) => draft.say(format_args!("kick {}", who(client))),
+            Fact::RestartRequested => draft.say(format_args!("restart")),
+            Fact::Secured(_) => draft.cannot("secure who is there"),
+            Fact::PasswordVerified(..) => draft.cannot("say when a password is verified"),
+            Fact::AccountsChanged(_) => draft.cannot("change accounts in the middle"),
+            Fact::Banned(_) | Fact::Unbanned(_) => draft.cannot("say where an input comes from"),
         }
     }
     draft.text

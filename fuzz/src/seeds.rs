@@ -73,19 +73,24 @@ impl<'a> Numbers<'a> {
 /// A transcript as the target `session` has it.
 pub fn traffic<'a>(transcript: &'a Transcript) -> Traffic<'a> {
     let mut numbers = Numbers::default();
-    let op = |step: &'a Step| match &step.action {
-        Action::Send(who, bytes) => Op::Send(numbers.of(who).0, &bytes[..bytes.len().min(SEND_BYTES_MAX)]),
-        Action::Connect(who, _) => Op::Send(numbers.of(who).0, &[]),
-        Action::Eof(who) => Op::Eof(numbers.of(who).0),
-        Action::Close(who) | Action::Reset(who) => Op::Reset(numbers.of(who).0),
-        Action::Pass(ms) => Op::Pass(u16::try_from(*ms).unwrap_or(u16::MAX)),
-        Action::Stop => Op::Stop,
+    let op = |step: &'a Step| {
+        Some(match &step.action {
+            Action::Send(who, bytes) => {
+                Op::Send(numbers.of(who).0, &bytes[..bytes.len().min(SEND_BYTES_MAX)])
+            }
+            Action::Connect(who, _) | Action::Secure(who) => Op::Send(numbers.of(who).0, &[]),
+            Action::Eof(who) => Op::Eof(numbers.of(who).0),
+            Action::Close(who) | Action::Reset(who) => Op::Reset(numbers.of(who).0),
+            Action::Pass(ms) => Op::Pass(u16::try_from(*ms).unwrap_or(u16::MAX)),
+            Action::Stop | Action::Restart => Op::Stop,
+            Action::Kick(_) | Action::Ban(_) | Action::Unban(_) => return None,
+        })
     };
     Traffic {
         obedient: true,
         line_bytes_max: u8::try_from(transcript.limits.line_bytes_max).unwrap_or(u8::MAX),
         recipients_max: u8::try_from(transcript.limits.recipients_max).unwrap_or(u8::MAX),
-        ops: transcript.steps.iter().map(op).collect(),
+        ops: transcript.steps.iter().filter_map(op).collect(),
     }
 }
 
@@ -116,12 +121,17 @@ pub fn spelled(transcript: &Transcript) -> Vec<Vec<Vec<u8>>> {
 pub fn history<'a>(transcript: &Transcript, lines: &'a [Vec<Vec<u8>>]) -> Vec<Fact<'a>> {
     let mut numbers = Numbers::default();
     let mut history = Vec::new();
+    let reserves = !transcript.accounts.is_empty();
+    history.extend(reserves.then_some(Fact::AccountsChanged(2)));
     for (step, lines) in transcript.steps.iter().zip(lines) {
         match &step.action {
             Action::Send(who, _) => {
                 let (number, is_new) = numbers.of(who);
                 history.extend(is_new.then_some(Fact::Connected));
-                history.extend(lines.iter().map(|line| Fact::Line(number, line)));
+                for line in lines {
+                    history.push(Fact::Line(number, line));
+                    history.extend(reserves.then_some(Fact::PasswordVerified(number, false)));
+                }
             }
             Action::Eof(who) => history.push(Fact::InputEnded(numbers.of(who).0)),
             Action::Reset(who) => history.push(Fact::Disconnected(numbers.of(who).0)),
@@ -130,7 +140,16 @@ pub fn history<'a>(transcript: &Transcript, lines: &'a [Vec<Vec<u8>>]) -> Vec<Fa
                 let (_, is_new) = numbers.of(who);
                 history.extend(is_new.then_some(Fact::Connected));
             }
+            Action::Secure(who) => {
+                let (number, is_new) = numbers.of(who);
+                history.extend(is_new.then_some(Fact::Connected));
+                history.push(Fact::Secured(number));
+            }
             Action::Close(who) => history.push(Fact::Disconnected(numbers.of(who).0)),
+            Action::Kick(who) => history.push(Fact::Kicked(numbers.of(who).0)),
+            Action::Ban(_) => history.push(Fact::Banned(1)),
+            Action::Unban(_) => history.push(Fact::Unbanned(1)),
+            Action::Restart => history.push(Fact::RestartRequested),
             Action::Stop => history.push(Fact::ShutdownRequested),
         }
     }
@@ -161,16 +180,24 @@ pub fn encode_traffic(traffic: &Traffic) -> Vec<u8> {
 
 /// The bytes that `arbitrary` reads as this.
 pub fn encode_history(history: &[Fact]) -> Vec<u8> {
+    const FACTS: u64 = 16;
     let item = |fact: &Fact<'_>| match *fact {
-        Fact::Connected => encode_item(0, 9, &[], None),
-        Fact::ConnectedAs(client) => encode_item(1, 9, &[client], None),
-        Fact::Line(client, words) => encode_item(2, 9, &[client], Some(words)),
-        Fact::InputEnded(client) => encode_item(3, 9, &[client], None),
-        Fact::Overflowed(client) => encode_item(4, 9, &[client], None),
-        Fact::Disconnected(client) => encode_item(5, 9, &[client], None),
-        Fact::Passed(ms) => encode_item(6, 9, &[ms], None),
-        Fact::TickedAt(at) => encode_item(7, 9, &at.to_le_bytes(), None),
-        Fact::ShutdownRequested => encode_item(8, 9, &[], None),
+        Fact::Connected => encode_item(0, FACTS, &[], None),
+        Fact::ConnectedAs(client) => encode_item(1, FACTS, &[client], None),
+        Fact::Line(client, words) => encode_item(2, FACTS, &[client], Some(words)),
+        Fact::InputEnded(client) => encode_item(3, FACTS, &[client], None),
+        Fact::Overflowed(client) => encode_item(4, FACTS, &[client], None),
+        Fact::Disconnected(client) => encode_item(5, FACTS, &[client], None),
+        Fact::Passed(ms) => encode_item(6, FACTS, &[ms], None),
+        Fact::TickedAt(at) => encode_item(7, FACTS, &at.to_le_bytes(), None),
+        Fact::ShutdownRequested => encode_item(8, FACTS, &[], None),
+        Fact::Secured(client) => encode_item(9, FACTS, &[client], None),
+        Fact::PasswordVerified(client, said) => encode_item(10, FACTS, &[client, said.into()], None),
+        Fact::AccountsChanged(which) => encode_item(11, FACTS, &[which], None),
+        Fact::Kicked(client) => encode_item(12, FACTS, &[client], None),
+        Fact::Banned(place) => encode_item(13, FACTS, &[place], None),
+        Fact::Unbanned(place) => encode_item(14, FACTS, &[place], None),
+        Fact::RestartRequested => encode_item(15, FACTS, &[], None),
     };
     encode_list(history.iter().map(item).collect())
 }

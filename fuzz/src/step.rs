@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use seriatim::protocol::{Reply, request};
+use seriatim::protocol::{Name, Reply, request};
 use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step as step_core};
 
 use super::common::model::{self, Action, Model, without_words};
@@ -27,12 +27,47 @@ pub enum Fact<'a> {
     /// It is this moment, and may have been before.
     TickedAt(u64),
     ShutdownRequested,
+    Secured(u8),
+    /// Whether its password is right; if none is being verified, this is said.
+    PasswordVerified(u8, bool),
+    /// One of [`ACCOUNTS`].
+    AccountsChanged(u8),
+    Kicked(u8),
+    Banned(u8),
+    Unbanned(u8),
+    RestartRequested,
 }
 
+/// Names that have accounts at times.
+pub const ACCOUNTS: [&[&str]; 4] = [&[], &["al"], &["bob", "carol"], &["carol"]];
+
 /// What lines are made of: each byte is one of these. The model knows no other letters.
-pub const WORDS: [&str; 24] = [
-    "al", "AL", "bob", "zoë", "ZOË", ":", ",", " ", "/", "who", "ping", "quit", "help", "\t", "\u{7}", "-",
-    ".", "_", "x", "7", "\u{3000}", "é", "carol", "!",
+pub const WORDS: [&str; 25] = [
+    "al",
+    "AL",
+    "bob",
+    "zoë",
+    "ZOË",
+    ":",
+    ",",
+    " ",
+    "/",
+    "who",
+    "ping",
+    "quit",
+    "help",
+    "\t",
+    "\u{7}",
+    "-",
+    ".",
+    "_",
+    "x",
+    "7",
+    "\u{3000}",
+    "é",
+    "carol",
+    "!",
+    "'s secret",
 ];
 
 /// Everything happens; see above.
@@ -75,6 +110,8 @@ struct Life {
     bye: bool,
     closed: bool,
     aborted: bool,
+    /// Its password is being verified, and whether it is right.
+    verifying: Option<bool>,
 }
 
 impl Bench {
@@ -89,7 +126,12 @@ impl Bench {
 
     fn happen(&mut self, fact: &Fact) {
         let before = self.states[0].now();
-        let Some((event, action)) = self.translate(fact) else { return };
+        let Some((event, mut action)) = self.translate(fact) else { return };
+        if let Event::Requested(conn, _) | Event::InputEnded(conn) | Event::Disconnected(conn) = event
+            && self.conns.get(&conn).is_some_and(|life| life.verifying.is_some())
+        {
+            action = None; // a shell would keep it
+        }
         let seen = self.tell(event);
         let now = self.states[0].now();
         assert!(now >= before, "time runs backwards");
@@ -114,11 +156,7 @@ impl Bench {
         Some(match *fact {
             Fact::Connected => {
                 self.connected += 1;
-                // From one of a few places, one of which does not count.
-                let origin = match u32::try_from(self.connected % 4) {
-                    Ok(0) | Err(_) => Origin::Exempt,
-                    Ok(address) => Origin::V4(address),
-                };
+                let origin = origin(self.connected);
                 (Event::Connected(ConnId(self.connected), origin), Some(Action::Connect(origin)))
             }
             Fact::ConnectedAs(client) => {
@@ -131,6 +169,27 @@ impl Bench {
                 let request = request::parse(Bytes::from(line.clone()), limits().recipients_max)?;
                 (Event::Requested(conn(client), request), Some(Action::Send(client.into(), line)))
             }
+            Fact::Secured(client) => (Event::Secured(conn(client)), Some(Action::Secure(client.into()))),
+            Fact::PasswordVerified(client, said) => {
+                let known = self.conns.get_mut(&conn(client)).and_then(|life| life.verifying.take());
+                let action = Some(Action::Verify(client.into()));
+                (Event::PasswordVerified(conn(client), known.unwrap_or(said)), action)
+            }
+            Fact::AccountsChanged(which) => {
+                let names = ACCOUNTS[usize::from(which) % ACCOUNTS.len()];
+                let parsed = names.iter().map(|name| Name::parse(name).expect("a name")).collect();
+                (Event::AccountsChanged(parsed), Some(Action::Accounts(names.to_vec())))
+            }
+            Fact::Kicked(client) => (Event::Kicked(conn(client)), Some(Action::Kick(client.into()))),
+            Fact::Banned(place) => {
+                let origin = origin(place.into());
+                (Event::Banned(origin), Some(Action::Ban(origin)))
+            }
+            Fact::Unbanned(place) => {
+                let origin = origin(place.into());
+                (Event::Unbanned(origin), Some(Action::Unban(origin)))
+            }
+            Fact::RestartRequested => (Event::RestartRequested, Some(Action::Restart)),
             Fact::InputEnded(client) => (Event::InputEnded(conn(client)), Some(Action::Eof(client.into()))),
             Fact::Overflowed(client) => {
                 (Event::OutboxOverflowed(conn(client)), Some(Action::Overflow(client.into())))
@@ -159,6 +218,9 @@ impl Bench {
                     let life = self.conns.get_mut(&conn).expect("only those who are there can be given up");
                     if std::mem::replace(&mut life.aborted, true) {
                         continue; // for two reasons at once
+                    }
+                    if life.verifying.is_some() {
+                        self.model = None; // it would keep that
                     }
                     events.push_back(Event::Disconnected(conn));
                 }
@@ -213,9 +275,11 @@ impl Bench {
                     life.bye = matches!(reply, Reply::Bye(_));
                 }
             }
-            Effect::VerifyPassword { conn, .. } => {
-                let life = self.conns.get(conn).expect("only those who are there give passwords");
+            Effect::VerifyPassword { conn, name, password, .. } => {
+                let life = self.conns.get_mut(conn).expect("only those who are there give passwords");
                 assert!(!life.bye && !life.closed, "{conn} gives a password behind its end");
+                assert!(life.verifying.is_none(), "{conn} gives two passwords at once");
+                life.verifying = Some(password.as_str() == format!("{}'s secret", name.key()));
             }
             Effect::StopReading(conn) => {
                 let life = self.conns.get_mut(conn).expect("only those who are there are read");
@@ -228,6 +292,14 @@ impl Bench {
             Effect::Abort(_) => {}
             Effect::Stop => assert!(self.conns.is_empty(), "stopped while somebody is there"),
         }
+    }
+}
+
+/// One of a few places, one of which does not count.
+fn origin(number: u64) -> Origin {
+    match u32::try_from(number % 4) {
+        Ok(0) | Err(_) => Origin::Exempt,
+        Ok(address) => Origin::V4(address),
     }
 }
 
