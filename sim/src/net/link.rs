@@ -41,6 +41,8 @@ pub(super) enum Side {
 pub(super) struct Link {
     number: usize,
     kept: Arc<Mutex<Kept>>,
+    /// Both ends are on the same machine.
+    local: bool,
     /// What the server has read of it.
     taken: Taken,
     to_server: Pipe,
@@ -108,6 +110,7 @@ impl Link {
         Link {
             number,
             kept: kept.clone(),
+            local: scenario.address(number).ip().is_loopback(),
             taken: Taken::default(),
             to_server: Pipe::default(),
             to_client: Pipe::default(),
@@ -235,7 +238,7 @@ impl Stream for SimStream {
 
 impl Reader for SimStream {
     fn is_private(&self) -> bool {
-        true
+        self.0.link().local
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
