@@ -48,25 +48,20 @@ impl Runtime for SimRuntime {
     }
 
     /// As long as it takes others to have a few turns, or much longer.
-    fn unblock<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + Send {
-        async {
-            let turns = 1 + self.world.choices().pick(TURNS_MAX);
-            for _ in 0..turns {
-                yield_now().await;
-            }
-            if self.world.goes_wrong(self.world.faults.slow_password) {
-                let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
-                self.world.clone().sleep_until(self.world.now() + ms).await;
-            }
-            if self.world.goes_wrong(self.world.faults.password_panic) {
-                self.world.log().marks.hit("what verifies a password panicked");
-                resume_unwind(Box::new(Planned));
-            }
-            work()
+    async fn unblock<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let turns = 1 + self.world.choices().pick(TURNS_MAX);
+        for _ in 0..turns {
+            yield_now().await;
         }
+        if self.world.goes_wrong(self.world.faults.slow_password) {
+            let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
+            self.world.clone().sleep_until(self.world.now() + ms).await;
+        }
+        if self.world.goes_wrong(self.world.faults.password_panic) {
+            self.world.log().marks.hit("what verifies a password panicked");
+            resume_unwind(Box::new(Planned));
+        }
+        work()
     }
 
     fn preempt(&self) -> impl Future<Output = ()> + Send {
