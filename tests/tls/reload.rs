@@ -64,7 +64,7 @@ fn what_cannot_be_read_changes_nothing() {
 #[test]
 fn with_nothing_to_reload_a_hangup_ends_the_server() {
     // Under nohup, this test and all that it starts ignore the signal.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
     if u64::from_str_radix(ignored.trim(), 16).is_ok_and(|signals| signals & 1 == 1) {
         return eprintln!("SKIPPED: SIGHUP is ignored here, as by nohup");
