@@ -47,3 +47,21 @@ fn g9_holds_in_run_3822d13a() {
     let outcome = failing.run(seriatim_sim::world::Record::default());
     assert_eq!(outcome.violation, None);
 }
+
+#[test]
+fn g9_holds_in_run_9a827ae9() {
+    let recorded = r#"{"version":2,"rule":"G9","scenario":{"limits":{"line_bytes_max":512,"recipients_max":2,"connections_max":10000,
+"connections_per_address_max":2,"connects_per_minute_max":2,"logins_pending_max":1000,"refusals_max":0,
+"login_ms_max":10000,"account_required":false,"clear_passwords_allowed":true,"idle_ms_max":500,
+"flush_ms_max":5000,"refusal_ms_max":1000,"drain_ms_max":5000},"listeners":1,"outbox_bytes_max":65536,
+"outbox_bytes_total_max":18446744073709551615,"outbox_bytes_floor":65536,"lines_per_second_max":1,
+"write_ms_max":null,"origins":2,"accounts":["al","bob","zo\u00eb"],"pipe_bytes":4096,"read_bytes_max":18446744073709551615,
+"stop":null,"faults":{"until_ms":0,"torn_read":0,"torn_write":0,"spurious_wake":0,"interrupt":0,
+"delay":0,"slow_write":0,"clog":0,"reset":0,"accept_error":0,"refuse":0,"reset_loses":0,"slow_password":0,
+"password_panic":0,"clock_jump":0},"clients":[{"ops":["Connect",{"Prove":{"name":"Zo\u00eb",
+"right":false,"insist":false}},{"Prove":{"name":"Zo\u00eb","right":false,"insist":false}},
+"QuitTalking"]}]},"picks":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}"#;
+    let failing = seriatim_sim::report::parse(recorded).unwrap();
+    let outcome = failing.run(seriatim_sim::world::Record::default());
+    assert_eq!(outcome.violation, None);
+}
