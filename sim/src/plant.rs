@@ -50,7 +50,13 @@ pub(crate) fn build(patch: &Path) -> Result<PathBuf, String> {
         .current_dir(&tree)
         .env("GIT_CEILING_DIRECTORIES", ceiling))
     .map_err(|error| format!("{name} does not apply: {error}"))?;
-    let mut build = Command::new(env!("CARGO"));
+    let cargo = Path::new(env!("CARGO"));
+    let mut build = Command::new(cargo);
+    // The compiler beside it: one that rustup looks for follows what a dependency says in its own folder.
+    let compiler = cargo.with_file_name("rustc");
+    if compiler.is_file() {
+        build.env("RUSTC", compiler);
+    }
     build.args(["build", "--release", "--quiet", "-p", "seriatim-sim", "--target-dir", "../build"]);
     build.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")]);
     run(build.current_dir(&tree)).map_err(|error| format!("{name} does not build: {error}"))?;
