@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,6 +21,7 @@ use toml::Spanned;
 use tracing::warn;
 
 use super::reload::Reloadable;
+use super::written::Written;
 
 /// The longest password, in bytes.
 pub(super) const PASSWORD_BYTES_MAX: usize = 512;
@@ -31,7 +33,7 @@ pub(super) struct Accounts(BTreeMap<String, (Name, String)>);
 /// The file as it stands.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct AccountsFile {
     #[serde(default)]
     account: Vec<Spanned<Account>>,
 }
@@ -50,17 +52,12 @@ impl Accounts {
     /// # Errors
     /// The file, the line and what is wrong there.
     pub(super) fn read(path: &Path) -> Result<Accounts, String> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let line_at = |offset: usize| text[..offset].matches('\n').count() + 1;
-        let written: Written = toml::from_str(&text).map_err(|error| {
-            let line = line_at(error.span().map_or(0, |span| span.start));
-            format!("{shown}:{line}: {}", error.message().lines().collect::<Vec<_>>().join(", "))
-        })?;
+        let mut file: Written<AccountsFile> = Written::read(path)?;
         let mut accounts = Accounts::default();
-        for account in written.account {
-            let line = line_at(account.span().start);
-            accounts.insert(account.into_inner()).map_err(|error| format!("{shown}:{line}: {error}"))?;
+        for account in mem::take(&mut file.content.account) {
+            let line = file.line_at(account.span().start);
+            let wrong = |error| format!("{}:{line}: {error}", path.display());
+            accounts.insert(account.into_inner()).map_err(wrong)?;
         }
         Ok(accounts)
     }

@@ -27,7 +27,7 @@ pub(crate) fn run(options: &CtlOptions) -> ExitCode {
             ExitCode::from(2)
         }
         Ok(_) if options.json => print(&line),
-        Ok(answer) => print(&for_people(&answer)),
+        Ok(answer) => print(for_people(&answer)),
         Err(error) => {
             complain(format_args!("the server answers what is no answer: {error}"));
             ExitCode::FAILURE

@@ -18,6 +18,7 @@ mod signals;
 mod systemd;
 mod tls;
 mod units;
+mod written;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -28,13 +29,13 @@ fn complain(message: impl Display) {
     let _ = writeln!(std::io::stderr(), "seriatim: {message}");
 }
 
-/// On standard output, unless nobody reads it.
-fn print(text: &str) -> ExitCode {
+/// On standard output. As of any filter, whoever reads no further has enough.
+fn print(text: impl AsRef<[u8]>) -> ExitCode {
     use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(text.as_ref()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(format_args!("cannot write: {error}"));
-            ExitCode::FAILURE
+            complain(format_args!("cannot write to standard output: {error}"));
+            ExitCode::from(2)
         }
         _ => ExitCode::SUCCESS,
     }

@@ -1,6 +1,5 @@
 //! What a package is made of besides the program: manual pages and completions, both from the command line as it is.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::args::Arguments;
-use super::complain;
+use super::{complain, print};
 
 /// The day on which a command or a flag last changed.
 const DATE: &str = "2026-11-26";
@@ -18,7 +17,7 @@ const DATE: &str = "2026-11-26";
 pub(crate) fn completions(shell: Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "seriatim", &mut script);
-    print(&script)
+    print(script)
 }
 
 /// `seriatim man`: the page of the program to standard output, or one page for each command to a folder.
@@ -29,7 +28,7 @@ pub(crate) fn man(folder: Option<&Path>) -> ExitCode {
     let Some(folder) = folder else {
         let mut text = Vec::new();
         return match page(&program).render(&mut text) {
-            Ok(()) => print(&text),
+            Ok(()) => print(text),
             Err(error) => fail(&error.to_string()),
         };
     };
@@ -44,15 +43,6 @@ pub(crate) fn man(folder: Option<&Path>) -> ExitCode {
 fn page(command: &Command) -> Man {
     let source = concat!("seriatim ", env!("CARGO_PKG_VERSION"));
     Man::new(command.clone()).date(DATE).source(source).manual("Seriatim")
-}
-
-fn print(text: &[u8]) -> ExitCode {
-    match io::stdout().lock().write_all(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        // As of any filter, whoever reads no further has enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("cannot write to standard output: {error}")),
-    }
 }
 
 fn fail(message: &str) -> ExitCode {

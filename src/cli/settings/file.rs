@@ -1,31 +1,24 @@
 //! A file of settings, in TOML: one key for each, without tables.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::mem;
 use std::path::Path;
 
 use clap::Command;
 use toml::{Spanned, Value};
 
+use super::super::written::Written;
 use super::{Origin, Setting, Settings, check, key, list, nearest};
 
 /// Reads a file and checks all that stands in it.
 pub(super) fn read(path: &Path, flags: &Command) -> Result<Settings, String> {
-    let text =
-        fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let line_at = |offset: usize| text.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let parsed: Result<BTreeMap<Spanned<String>, Value>, _> = toml::from_str(&text);
-    let pairs = parsed.map_err(|error| {
-        let line = line_at(error.span().map_or(0, |span| span.start));
-        let why = error.message().lines().collect::<Vec<_>>().join(", ");
-        format!("{}:{line}: {why}", path.display())
-    })?;
+    let mut file: Written<BTreeMap<Spanned<String>, Value>> = Written::read(path)?;
     let mut settings = Settings::new();
     // In the order of the file: the first mistake is the first that is told.
-    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    let mut pairs: Vec<_> = mem::take(&mut file.content).into_iter().collect();
     pairs.sort_by_key(|(key, _)| key.span().start);
     for (written, value) in pairs {
-        let origin = Origin::File { path: path.to_owned(), line: line_at(written.span().start) };
+        let origin = Origin::File { path: path.to_owned(), line: file.line_at(written.span().start) };
         let written = written.into_inner();
         let Some(flag) = list(flags).find(|flag| key(flag) == written) else {
             return Err(format!("{origin}: there is no setting {written:?}{}", hint(flags, &written)));
