@@ -25,7 +25,8 @@ pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> 
     Ok(())
 }
 
-/// What the server had read when it was asked to stop is answered before the goodbye.
+/// What the server had read when it was asked to stop is answered before the goodbye; but for a login whose password was still to
+/// be verified, and what stood behind it.
 fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         let taken = around.lines_taken.get(&number).copied().unwrap_or_default();
@@ -42,8 +43,10 @@ fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
             What::Wrote(sent) => Some(sent),
             _ => None,
         });
-        let bare = wrote.take(taken).filter(|sent| matches!(sent, Sent::Say { bare: true, .. })).count();
-        let due = taken - bare;
+        let due = wrote.take(taken).filter(|sent| !matches!(sent, Sent::Say { bare: true, .. }));
+        let was_welcome = before.iter().any(is_welcome);
+        let is_login = |sent: &Sent| !was_welcome && matches!(sent, Sent::Proof { .. });
+        let due = due.enumerate().take_while(|&(line, sent)| line < answers || !is_login(sent)).count();
         if answers < due {
             let what = format!(
                 "the server had read {due} lines that get an answer when it was asked to stop, and answered \

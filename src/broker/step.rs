@@ -160,6 +160,10 @@ fn greet(state: &mut State, conn: ConnId, request: &Request, effects: &mut Vec<E
         Ok(login)
     });
     match login {
+        // A shutdown waits for nobody's password.
+        Ok(Login { password: Some(_), .. }) if state.drain != Drain::No => {
+            end(state, conn, state.farewell, effects);
+        }
         Ok(Login { name, password: Some(password) }) => {
             effects.push(verify(state, conn, name, password));
         }
@@ -307,7 +311,8 @@ fn banned(state: &mut State, origin: Origin, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Stop reading, then process all that was read, then say goodbye, then flush (guarantee G10).
+/// Stop reading, then process all that was read, then say goodbye, then flush (guarantee G10). Whoever waits for its password
+/// could hold up everybody else's goodbye, and has said nothing yet that was accepted: it gets its own at once.
 fn shutdown_requested(state: &mut State, farewell: CloseReason, effects: &mut Vec<Effect>) {
     if state.drain != Drain::No {
         return;
@@ -315,6 +320,9 @@ fn shutdown_requested(state: &mut State, farewell: CloseReason, effects: &mut Ve
     state.farewell = farewell;
     state.drain = Drain::Inputs(state.now.plus(state.limits.drain_ms_max));
     effects.extend(state.conns_where(|conn| conn.input_open).into_iter().map(Effect::StopReading));
+    for conn in state.conns_where(|conn| matches!(conn.phase, Phase::Verifying(_))) {
+        end(state, conn, farewell, effects);
+    }
     inputs_drained(state, effects);
 }
 

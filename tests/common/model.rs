@@ -216,6 +216,12 @@ impl Model {
         if self.drain.is_none() {
             self.drain = Some((self.now + self.limits.drain_ms_max, false));
             self.farewell = farewell;
+            // It waits for nobody's password.
+            for client in 0..self.clients.len() {
+                if self.clients[client].verifying.is_some() {
+                    self.end(client, Some(farewell));
+                }
+            }
         }
     }
 
@@ -261,6 +267,12 @@ impl Model {
                 self.say(client, "error wrong-password".to_owned());
             }
         }
+        self.release(client);
+    }
+
+    /// Nothing waits for this client's password any more.
+    fn release(&mut self, client: usize) {
+        self.clients[client].verifying = None;
         for kept in std::mem::take(&mut self.clients[client].kept) {
             self.bring(client, kept);
         }
@@ -335,6 +347,7 @@ impl Model {
             self.say(client, format!("bye {bye}"));
         }
         self.seen.push((client, Seen::Closed));
+        self.release(client);
     }
 
     fn leave(&mut self, client: usize) {
@@ -458,6 +471,7 @@ impl Model {
             None if reserved => self.say(client, "error name-reserved".to_owned()),
             Some(_) if !reserved => self.say(client, "error no-such-account".to_owned()),
             Some(_) if !secured => self.say(client, "error unencrypted".to_owned()),
+            Some(_) if self.drain.is_some() => self.end(client, Some(self.farewell)),
             Some(password) => {
                 let is_right = password.trim_start() == format!("{folded}'s secret");
                 self.clients[client].verifying = Some((line.to_owned(), is_right));

@@ -188,17 +188,26 @@ impl World {
             Effect::StopReading(_) => {}
             Effect::Close { conn, .. } => {
                 self.seen.push((conn, Seen::Closed));
+                self.release(conn);
                 if self.obedient && self.sessions.remove(&conn).is_some() {
                     self.follow(conn, Event::Disconnected(conn));
                 }
             }
             Effect::Abort(conn) => {
+                self.release(conn);
                 if self.sessions.remove(&conn).is_some() {
                     self.seen.push((conn, Seen::Aborted));
                     self.follow(conn, Event::Disconnected(conn));
                 }
             }
             Effect::Stop => self.stopped = true,
+        }
+    }
+
+    /// The session is over: nothing waits for its password any more.
+    fn release(&mut self, conn: ConnId) {
+        if let Some(Verifying { kept, .. }) = self.verifying.remove(&conn) {
+            self.following.extend(kept);
         }
     }
 
