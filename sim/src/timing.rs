@@ -67,6 +67,9 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     }
     if scenario.is_calm() {
         check_broken(history, scenario, &around.unserved)?;
+        if scenario.lines_per_second_max.is_none() {
+            check_farewells(history, around)?;
+        }
         check_deliveries(history)?;
         check_pace(history, scenario)?;
     }
@@ -297,6 +300,23 @@ fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> R
         {
             let what = "the server broke a connection whose client reads all it gets".to_owned();
             return Err(Violation::new("G6", what, &[(number, broke)]));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever was there when the server was asked to stop, and reads, has its goodbye before time passes: it waits for nobody else.
+fn check_farewells(history: &History, around: &Around) -> Result<(), Violation> {
+    let Some((_, stopping)) = around.stopping else { return Ok(()) };
+    for (number, session) in history.sessions.iter().enumerate().filter(|(_, session)| session.ms <= stopping)
+    {
+        let late = |item: &Item| {
+            item.ms > stopping && matches!(&item.what, What::Read(line) if line == "bye server shutting down")
+        };
+        if let Some(place) = session.items.iter().position(late) {
+            let at = session.items[place].ms;
+            let what = format!("the server was asked to stop at {stopping} ms, and said goodbye at {at} ms");
+            return Err(Violation::new("G10", what, &[(number, place)]));
         }
     }
     Ok(())
