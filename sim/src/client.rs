@@ -18,6 +18,9 @@ use crate::world::lock;
 /// How often others get a turn between a client's end and its break: about as often as the server needs to see the end.
 const SLAM_POLLS: usize = 8;
 
+/// How often a client that insists on its name asks for it: longer than any login may take.
+const REFUSALS_MAX: usize = 100;
+
 /// Where clients live: the seam, from their side.
 pub trait Place: Runtime {
     /// Connects to the server.
@@ -173,7 +176,7 @@ impl<P: Place> Player<P> {
         let mut refusals = 0;
         loop {
             self.send(login.clone()).await;
-            if !insist {
+            if !insist || refusals == REFUSALS_MAX {
                 return;
             }
             self.wait(|seen| seen.over || seen.welcome || seen.refusals > refusals).await;

@@ -88,6 +88,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
     if output.status.success() {
         Ok(output)
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        // What a signal has killed says nothing.
+        Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
     }
 }

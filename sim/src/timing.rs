@@ -70,6 +70,7 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
         if scenario.lines_per_second_max.is_none() {
             check_farewells(history, around)?;
         }
+        check_logins(history, scenario, &around.unserved)?;
         check_deliveries(history)?;
         check_pace(history, scenario)?;
     }
@@ -167,6 +168,26 @@ fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Re
                 _ => continue,
             };
             return Err(Violation::new("G9", format!("{line:?}: {what}"), &[(number, place)]));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever has not logged in by its deadline is no longer there.
+fn check_logins(history: &History, scenario: &Scenario, unserved: &[usize]) -> Result<(), Violation> {
+    for (number, session) in history.sessions.iter().enumerate() {
+        let due = session.ms.saturating_add(scenario.limits.login_ms_max);
+        let settled = |item: &Item| match &item.what {
+            What::Read(line) => line.starts_with("welcome ") || line.starts_with("bye "),
+            What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
+            What::Wrote(_) => false,
+        };
+        let settled = session.items.iter().position(settled).unwrap_or(session.items.len());
+        let late = session.items[..settled].iter().position(|item| item.ms > due);
+        if let Some(place) = late.filter(|_| !unserved.contains(&number)) {
+            let at = session.items[place].ms;
+            let what = format!("it had until {due} ms to log in, and is still there at {at} ms");
+            return Err(Violation::new("G9", what, &[(number, place)]));
         }
     }
     Ok(())
