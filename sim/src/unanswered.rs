@@ -43,10 +43,11 @@ fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
             What::Wrote(sent) => Some(sent),
             _ => None,
         });
-        let due = wrote.take(taken).filter(|sent| !matches!(sent, Sent::Say { bare: true, .. }));
-        let was_welcome = before.iter().any(is_welcome);
-        let is_login = |sent: &Sent| !was_welcome && matches!(sent, Sent::Proof { .. });
-        let due = due.enumerate().take_while(|&(line, sent)| line < answers || !is_login(sent)).count();
+        let lines: Vec<&Sent> = wrote.take(taken).collect();
+        let bare = lines.iter().filter(|sent| matches!(sent, Sent::Say { bare: true, .. })).count();
+        let is_login = |sent: &&Sent| matches!(sent, Sent::Proof { .. }) && !before.iter().any(is_welcome);
+        // Up to its welcome every line has one answer.
+        let due = if lines.get(answers).is_some_and(is_login) { answers } else { taken - bare };
         if answers < due {
             let what = format!(
                 "the server had read {due} lines that get an answer when it was asked to stop, and answered \
