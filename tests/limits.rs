@@ -357,3 +357,25 @@ fn all_limits_are_said_at_start() {
         assert!(line.contains(limit), "{limit}: {line}");
     }
 }
+
+/// Whoever comes and goes has ten lines in the log, and then is counted: for whoever debugs, each has its own.
+#[test]
+fn nobody_fills_the_log_by_coming_and_going() {
+    let mut server = Server::start(&["--log-level=debug"]);
+    for _ in 0..30 {
+        let mut silent = server.connect();
+        silent.end_input();
+        assert!(silent.rest().is_empty());
+    }
+    let mut al = server.log_in("al");
+    al.send("/quit");
+    assert_eq!(al.rest(), ["bye quit"]);
+    server.terminate();
+    let log = server.rest_of_log();
+    let told = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    let (ends, others) = (told("INFO disconnected conn="), told("DEBUG disconnected, as others were conn="));
+    assert_eq!(ends + others, 31, "{log}");
+    assert!((11..31).contains(&ends), "{log}");
+    let quit = log.lines().find(|line| line.contains("reason=quit") && line.contains("INFO"));
+    assert!(quit.is_some_and(|line| line.contains("lines_received=2") && !line.contains("others=")), "{log}");
+}

@@ -135,6 +135,10 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log: LogFormat,
 
+    /// The least that is worth a line of the log. Debug has a line for each connection that comes, and goes.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+
     /// A unix socket that takes orders from `seriatim ctl`. Only the owner may open it, and whoever may can do all that ctl can.
     #[arg(long, value_name = "PATH")]
     pub(crate) control: Option<PathBuf>,
@@ -344,6 +348,14 @@ pub(crate) enum LogFormat {
     Json,
     /// Lines for people.
     Text,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
 }
 
 #[derive(Args)]

@@ -14,10 +14,10 @@ use seriatim::server::mio::Mio;
 use seriatim::server::mio::sockets::{Address, MioListener};
 use seriatim::server::runtime::Runtime;
 use seriatim::server::{self, Config, Shutdown, http};
-use tracing::{error, info, warn};
+use tracing::{Level, error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
-use super::args::{LogFormat, ServeOptions};
+use super::args::{LogFormat, LogLevel, ServeOptions};
 use super::control::{self, Control};
 use super::passed::Passed;
 use super::reload::Reloads;
@@ -53,7 +53,7 @@ fn start(options: &ServeOptions) -> Result<(), String> {
         config.accounts = accounts.names();
         config.passwords = Some(accounts.clone());
     }
-    let _log = start_log(options.log);
+    let _log = start_log(options.log, options.log_level);
     log_panics();
     accounts.iter().for_each(|accounts| accounts.warn_if_open());
     let tls = tls::load(&options.tls)?;
@@ -124,9 +124,16 @@ fn open_listeners(
 
 /// Starts the log, which ends when the guard goes. A standard error that is closed, full or not read loses lines of the log
 /// and nothing else: a thread of its own writes them, and nobody waits for it.
-fn start_log(format: LogFormat) -> WorkerGuard {
+fn start_log(format: LogFormat, level: LogLevel) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
-    let log = tracing_subscriber::fmt().with_writer(writer).log_internal_errors(false).with_target(false);
+    let level = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    let log = log.log_internal_errors(false).with_target(false);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),

@@ -10,13 +10,18 @@ use tracing::{debug, warn};
 
 use super::ingress::Input;
 use super::outbox::Outbox;
+use super::repeats::Repeats;
 use super::runtime::{Listener, PeerAddr, Runtime};
 use super::{Config, World, conn};
+use crate::rate::Rate;
 use crate::{ConnId, Origin};
 
 /// How long to wait when accepting fails, in milliseconds: what is exhausted (file descriptors, memory) comes back only
 /// when somebody leaves.
 const RETRY_MS: u64 = 100;
+
+/// How often the log tells of that.
+const WARNINGS: Rate = Rate { count: 10, per_ms: 60_000 };
 
 /// Accepts until `stopped` is ready. No error ends it.
 pub(super) async fn run<R: Runtime>(
@@ -26,7 +31,8 @@ pub(super) async fn run<R: Runtime>(
     stopped: impl Future<Output = ()>,
 ) {
     let mut stopped = pin!(stopped);
-    while let Some(accepted) = or(stop(&mut stopped), accept(&world, &listener)).await {
+    let mut door = Door::new(world.runtime.clone(), listener);
+    while let Some(accepted) = or(stop(&mut stopped), async { Some(door.accept().await) }).await {
         let (stream, peer) = accepted;
         // Outside the race with `stopped`: whoever was accepted is served.
         let permit = world.ingress.permit().await;
@@ -57,14 +63,30 @@ async fn stop<T>(stopped: &mut Pin<&mut impl Future<Output = ()>>) -> Option<T> 
     None
 }
 
-/// The next connection, however many attempts fail before.
-async fn accept<R: Runtime>(world: &World<R>, listener: &R::Listener) -> Option<(R::Stream, PeerAddr)> {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return Some(accepted),
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                world.runtime.sleep_until(world.runtime.now().plus(RETRY_MS)).await;
+/// Where connections come in. It is never closed by an error.
+pub(super) struct Door<R: Runtime> {
+    runtime: R,
+    listener: R::Listener,
+    failures: Repeats,
+}
+
+impl<R: Runtime> Door<R> {
+    pub(super) fn new(runtime: R, listener: R::Listener) -> Door<R> {
+        Door { runtime, listener, failures: Repeats::default() }
+    }
+
+    /// The next connection, however many attempts fail before.
+    pub(super) async fn accept(&mut self) -> (R::Stream, PeerAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    let now = self.runtime.now();
+                    if let Some(others) = self.failures.take(WARNINGS, now) {
+                        warn!(%error, others, "cannot accept a connection");
+                    }
+                    self.runtime.sleep_until(now.plus(RETRY_MS)).await;
+                }
             }
         }
     }

@@ -1,10 +1,10 @@
 //! One task per connection: it reads what the client says into the queue, writes what waits for the client, and reports
 //! its end exactly once.
 
+mod end;
 mod incoming;
 mod outgoing;
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -16,15 +16,17 @@ use futures_io::AsyncWrite;
 use futures_lite::FutureExt;
 use futures_lite::future::or;
 use pin_project_lite::pin_project;
-use tracing::{error, info};
+use tracing::error;
 
+use self::end::End;
+pub(super) use self::end::EndLog;
 use self::incoming::{Incoming, ReadEnd};
 use self::outgoing::{Outgoing, WriteEnd};
 use super::World;
 use super::ingress::Input;
 use super::outbox::Outbox;
 use super::runtime::{PeerAddr, Runtime, Stream, Writer};
-use crate::{CloseReason, ConnId, Millis};
+use crate::{ConnId, Millis};
 
 /// How long a connection is kept for the client's end of the stream when all is written, in milliseconds. To close a
 /// socket that holds unread bytes resets the connection, and a reset can destroy what is still on its way to the client.
@@ -51,7 +53,7 @@ pub(super) fn run<R: Runtime>(
     let mut served = Served { conn: Conn { world, conn, peer, outbox, since }, incoming, outgoing };
     async move {
         match AssertUnwindSafe(served.converse()).catch_unwind().await {
-            Ok(end) => served.log(&end),
+            Ok(end) => served.log(end),
             Err(panic) => {
                 // A bug, which costs this connection and no other. Whoever runs the tasks may want to know.
                 let Conn { conn, peer, .. } = &served.conn;
@@ -85,39 +87,6 @@ impl<R: Runtime> Drop for Conn<R> {
     /// Says that the connection is gone when it goes, however it goes.
     fn drop(&mut self) {
         self.world.ingress.send(Input::Disconnected(self.conn));
-    }
-}
-
-/// How a connection ended, for the log.
-enum End {
-    /// The broker closed it, and all that waited is written.
-    Closed(CloseReason),
-    /// What waited could not be written in time.
-    GaveUp,
-    /// It was given up before anything was said: nobody had the time to tell it why.
-    Dropped,
-    /// It took nothing of what was being written to it for too long.
-    Stalled,
-    /// The socket broke.
-    Broken(io::Error),
-}
-
-impl End {
-    /// The client was never let in.
-    fn is_refusal(&self) -> bool {
-        matches!(self, End::Closed(reason) if reason.is_refusal()) || matches!(self, End::Dropped)
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Closed(reason) => reason.fmt(f),
-            End::GaveUp => f.write_str("did not read its last lines in time"),
-            End::Dropped => f.write_str("dropped"),
-            End::Stalled => f.write_str("stalled"),
-            End::Broken(error) => error.fmt(f),
-        }
     }
 }
 
@@ -163,25 +132,6 @@ impl<R: Runtime> Served<R> {
                 End::Broken(error)
             }
         }
-    }
-
-    /// Whoever asks why they were disconnected finds the answer here. What they said is nobody's business.
-    fn log(&self, end: &End) {
-        let Conn { world, conn, peer, since, .. } = &self.conn;
-        let now = world.runtime.now();
-        if end.is_refusal() {
-            return world.refusals.log(now, *conn, *peer, end);
-        }
-        info!(
-            %conn,
-            %peer,
-            reason = %end,
-            connected_ms = now.0.saturating_sub(since.0),
-            lines_received = self.incoming.lines,
-            bytes_received = self.incoming.bytes,
-            bytes_sent = self.outgoing.bytes,
-            "disconnected"
-        );
     }
 }
 

@@ -23,11 +23,12 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use self::socket::Socket;
+use super::accept::Door;
 use super::metrics::Watch;
-use super::runtime::{Listener, Runtime, Stream};
+use super::runtime::{Runtime, Stream};
 
 /// The most connections at a time.
 pub const CONNECTIONS_MAX: usize = 16;
@@ -35,26 +36,17 @@ pub const CONNECTIONS_MAX: usize = 16;
 /// How long a connection may take for everything, in milliseconds.
 const CONNECTION_MS_MAX: u64 = 10_000;
 
-/// How long to wait when accepting fails, in milliseconds.
-const RETRY_MS: u64 = 100;
-
 /// The most bytes of a request's head. It is the least that hyper takes.
 const HEAD_BYTES_MAX: usize = 8192;
 
 /// Answers whoever connects to this listener, until it is dropped.
 pub async fn serve<R: Runtime>(runtime: R, listener: R::Listener, watch: Watch) {
     let since = SystemTime::now();
+    let mut door = Door::new(runtime.clone(), listener);
     // What is dropped here is given away.
     let mut places = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "cannot accept a connection for metrics");
-                runtime.sleep_until(runtime.now().plus(RETRY_MS)).await;
-                continue;
-            }
-        };
+        let (stream, _) = door.accept().await;
         places.retain(|place: &async_channel::Sender<()>| !place.is_closed());
         if places.len() == CONNECTIONS_MAX {
             places.pop_front();

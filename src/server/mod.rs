@@ -11,7 +11,7 @@
 //! - `pace`: how fast one client's lines are taken;
 //! - `conn`: one task per connection;
 //! - `accept`: one task per listener;
-//! - `refusals`: what the log says of those who are not let in;
+//! - `repeats`: what the log says again and again;
 //! - `shutdown`: from the first signal to the last byte;
 //! - [`operator`]: what whoever runs it can ask of it;
 //! - [`metrics`]: what can be seen of it from outside;
@@ -32,7 +32,7 @@ pub mod operator;
 pub mod outbox;
 mod pace;
 pub mod passwords;
-mod refusals;
+mod repeats;
 pub mod runtime;
 mod shutdown;
 pub mod staged;
@@ -52,7 +52,6 @@ use metrics::Watch;
 use operator::Operator;
 use outbox::Room;
 use passwords::{Passwords, Verifier};
-use refusals::RefusalLog;
 use runtime::Runtime;
 pub use shutdown::Shutdown;
 
@@ -143,8 +142,8 @@ pub fn start<R: Runtime>(
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
     let watch = Watch::new(ingress.clone(), room.clone());
     let operator = Operator::new(ingress.clone());
-    let refusals = RefusalLog::default();
-    let world = Arc::new(World { runtime: runtime.clone(), ingress, room, refusals, config });
+    let ends = conn::EndLog::default();
+    let world = Arc::new(World { runtime: runtime.clone(), ingress, room, ends, config });
     shutdown::accept_until(&world, listeners, shutdown);
     (watch, operator, driver::Driver::new(runtime, inputs, state, verifier).run())
 }
@@ -155,6 +154,6 @@ struct World<R> {
     ingress: ingress::Ingress,
     /// For the outboxes.
     room: Arc<Room>,
-    refusals: RefusalLog,
+    ends: conn::EndLog,
     config: Config,
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
+use super::conn::EndLog;
 use super::mio::Mio;
 use super::mio::sockets::{Address, Half, MioListener, MioStream};
 use super::outbox::{Outbox, Room};
-use super::refusals::RefusalLog;
 use super::runtime::{Listener, PeerAddr, Reader, Runtime, Stream};
 use super::{Config, World, conn, driver, ingress, serve};
 use crate::{ConnId, Event, Millis};
@@ -213,8 +213,8 @@ fn g9_an_idle_connection_is_small() {
     let (stream, peer) = runtime.block_on(listener.accept()).unwrap();
     let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
     let outbox = Arc::new(Outbox::new(room.clone()));
-    let (refusals, config) = (RefusalLog::default(), Config::default());
-    let world = Arc::new(World { runtime, ingress, room, refusals, config });
+    let (ends, config) = (EndLog::default(), Config::default());
+    let world = Arc::new(World { runtime, ingress, room, ends, config });
     let task = conn::run(world, ConnId(0), peer, stream, outbox);
     for (what, bytes, bytes_max) in [
         ("a connection's task", size_of_val(&task), 328),
