@@ -1,5 +1,6 @@
 //! What a package is made of besides the program: manual pages and completions, both from the command line as it is.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -32,12 +33,16 @@ pub(crate) fn man(folder: Option<&Path>) -> ExitCode {
             Err(error) => fail(&error.to_string()),
         };
     };
-    for command in program.get_subcommands().chain([&program]) {
-        if let Err(error) = page(command).generate_to(folder) {
-            return fail(&format!("cannot write manual pages to {}: {error}", folder.display()));
-        }
+    match write(&program, folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("cannot write manual pages to {}: {error}", folder.display())),
     }
-    ExitCode::SUCCESS
+}
+
+/// A page for this command, and for each that it has.
+fn write(command: &Command, folder: &Path) -> io::Result<()> {
+    page(command).generate_to(folder)?;
+    command.get_subcommands().try_for_each(|command| write(command, folder))
 }
 
 fn page(command: &Command) -> Man {
