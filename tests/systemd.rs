@@ -89,6 +89,34 @@ fn a_passed_socket_that_does_not_listen_is_named() {
 }
 
 #[test]
+fn a_passed_socket_named_tls_speaks_tls() {
+    let (plain, tls) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = tls.local_addr().unwrap();
+    let mut command = passing("2", plain, tls);
+    command.arg("--tls-self-signed").env("LISTEN_FDNAMES", "seriatim.socket:tls");
+    let mut server = Server::spawn(&mut command);
+    let line = server.wait_for_log("listening on tls:");
+    let pin = line.split("--fingerprint ").nth(1).unwrap().trim();
+    let mut chat = seriatim();
+    chat.args(["chat", &format!("al@tls:{address}"), "--fingerprint", pin]).stdin(Stdio::null());
+    let said = chat.output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let mut bob = server.log_in("bob");
+    bob.send("/quit");
+    assert_eq!(bob.rest(), ["bye quit"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(folder.path().join("socket")).unwrap();
+    let mut needless = passing("2", listener(), unix);
+    needless.arg("--tls-self-signed").env("LISTEN_FDNAMES", "chat:tls");
+    assert_eq!(complaint(&mut needless), "file 4 (tls) of LISTEN_FDS=2 is a unix socket, which needs no TLS");
+    let mut without = passing("2", listener(), listener());
+    without.env("LISTEN_FDNAMES", "chat:tls");
+    assert!(complaint(&mut without).starts_with("TLS needs --tls-certificate and --tls-key"));
+}
+
+#[test]
 fn nonsense_in_the_environment_is_named() {
     for (key, value, what) in [
         ("LISTEN_FDS", "abc", "LISTEN_FDS=abc is no number from 0 to 1024: unset it"),

@@ -16,8 +16,17 @@ const COUNT_MAX: usize = 1024;
 /// Where the passed files begin.
 const FIRST_FILE: usize = 3;
 
+/// The name of a passed socket that clients are to speak TLS to.
+pub(crate) const TLS: &str = "tls";
+
 /// A listening socket that was passed.
-pub(crate) enum Passed {
+pub(crate) struct Passed {
+    socket: Socket,
+    /// It has the name [`TLS`].
+    pub(crate) is_tls: bool,
+}
+
+enum Socket {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
 }
@@ -34,9 +43,9 @@ impl Passed {
 
     /// Serves it.
     pub(crate) fn listen(self, mio: &Mio) -> Result<MioListener, String> {
-        let listener = match self {
-            Passed::Tcp(listener) => MioListener::from_tcp(mio, listener),
-            Passed::Unix(listener) => MioListener::from_unix(mio, listener),
+        let listener = match self.socket {
+            Socket::Tcp(listener) => MioListener::from_tcp(mio, listener),
+            Socket::Unix(listener) => MioListener::from_unix(mio, listener),
         };
         listener.map_err(|error| format!("cannot listen on a socket that was passed: {error}"))
     }
@@ -44,17 +53,26 @@ impl Passed {
 
 /// Takes one of them, if it listens.
 fn take(files: &mut ListenFd, index: usize, announced: &Announced) -> Result<Passed, String> {
-    let passed = match files.take_tcp_listener(index) {
-        Ok(Some(listener)) if listens(&listener) => Some(Passed::Tcp(listener)),
+    let socket = match files.take_tcp_listener(index) {
+        Ok(Some(listener)) if listens(&listener) => Some(Socket::Tcp(listener)),
         Ok(_) => None,
         Err(_) => match files.take_unix_listener(index) {
-            Ok(Some(listener)) if listens(&listener) => Some(Passed::Unix(listener)),
+            Ok(Some(listener)) if listens(&listener) => Some(Socket::Unix(listener)),
             _ => None,
         },
     };
+    let name = announced.names.get(index);
+    let is_tls = name.is_some_and(|name| name == TLS);
+    let file = FIRST_FILE + index;
+    if is_tls && matches!(socket, Some(Socket::Unix(_))) {
+        return Err(format!(
+            "file {file} ({TLS}) of LISTEN_FDS={} is a unix socket, which needs no TLS",
+            announced.count
+        ));
+    }
+    let passed = socket.map(|socket| Passed { socket, is_tls });
     passed.ok_or_else(|| {
-        let file = FIRST_FILE + index;
-        let name = announced.names.get(index).map(|name| format!(" ({name})")).unwrap_or_default();
+        let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
         format!(
             "file {file}{name} of LISTEN_FDS={} is no listening TCP or unix stream socket: its unit needs \
              ListenStream= and Accept=no",

@@ -40,7 +40,8 @@ pub(crate) fn run(options: &ServeOptions) -> ExitCode {
 pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
     options.config()?;
     options.accounts()?;
-    tls::load(&options.tls).map(drop)
+    // A socket for TLS may be passed when it serves.
+    tls::load(&options.tls, tls::given(&options.tls).is_some()).map(drop)
 }
 
 /// Serves until a signal has come, or an order, and everybody has been flushed.
@@ -56,7 +57,7 @@ fn start(options: &ServeOptions) -> Result<(), String> {
     let _log = start_log(options.log, options.log_level);
     log_panics();
     accounts.iter().for_each(|accounts| accounts.warn_if_open());
-    let tls = tls::load(&options.tls)?;
+    let tls = tls::load(&options.tls, passed.iter().any(|passed| passed.is_tls))?;
     let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
     let listeners = open_listeners(&mio, passed, options, tls.as_ref())?;
     let door = options.http.as_ref().map(|address| open_door(&mio, address)).transpose()?;
@@ -114,11 +115,23 @@ fn open_listeners(
     options: &ServeOptions,
     tls: Option<&Tls>,
 ) -> Result<Vec<MioListener>, String> {
-    let mut listeners = listen(mio, passed, &options.listen(), options.keepalive())?;
-    if let Some(tls) = tls {
-        let behind_tls = bind(mio, &options.tls.tls_listen, options.keepalive())?;
-        listeners.extend(behind_tls.into_iter().map(|listener| listener.with_tls(tls.settings.clone())));
+    let speaking_tls = |listener: MioListener| match tls {
+        Some(tls) => listener.with_tls(tls.settings.clone()),
+        None => listener,
+    };
+    let keepalive = options.keepalive();
+    let mut listeners = Vec::new();
+    if passed.is_empty() {
+        listeners = bind(mio, &options.listen(), keepalive)?;
+    } else {
+        info!("serving the sockets that were passed, not --listen");
     }
+    for passed in passed {
+        let is_tls = passed.is_tls;
+        let listener = passed.listen(mio)?.with_keepalive(keepalive);
+        listeners.push(if is_tls { speaking_tls(listener) } else { listener });
+    }
+    listeners.extend(bind(mio, &options.tls.tls_listen, keepalive)?.into_iter().map(speaking_tls));
     Ok(listeners)
 }
 
@@ -152,21 +165,6 @@ fn log_panics() {
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         error!(place, backtrace, "a bug: {message}");
     }));
-}
-
-/// Listens on the sockets that were passed, or if there are none, on these addresses.
-fn listen(
-    mio: &Mio,
-    passed: Vec<Passed>,
-    addresses: &[Address],
-    keepalive: Option<Duration>,
-) -> Result<Vec<MioListener>, String> {
-    if passed.is_empty() {
-        return bind(mio, addresses, keepalive);
-    }
-    info!("serving the sockets that were passed, not --listen");
-    let listeners = passed.into_iter().map(|passed| passed.listen(mio));
-    listeners.map(|listener| Ok(listener?.with_keepalive(keepalive))).collect()
 }
 
 fn bind(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<MioListener>, String> {

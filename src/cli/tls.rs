@@ -17,17 +17,12 @@ pub(crate) struct Tls {
     pub(crate) reloadable: Option<Reloadable>,
 }
 
-/// Gets everything ready, if TLS is to be spoken, or says in one line why that is not possible.
-pub(crate) fn load(options: &TlsOptions) -> Result<Option<Tls>, String> {
+/// Gets everything ready, if TLS is to be spoken, or says in one line why that is not possible. A socket for it may have been
+/// passed instead of being opened here.
+pub(crate) fn load(options: &TlsOptions, passed: bool) -> Result<Option<Tls>, String> {
     let client_ca = &options.tls_client_ca;
-    if options.tls_listen.is_empty() {
-        let idle = [
-            (options.tls_certificate.is_some(), "--tls-certificate"),
-            (options.tls_key.is_some(), "--tls-key"),
-            (options.tls_self_signed, "--tls-self-signed"),
-            (client_ca.is_some(), "--tls-client-ca"),
-        ];
-        return match idle.into_iter().find_map(|(given, flag)| given.then_some(flag)) {
+    if options.tls_listen.is_empty() && !passed {
+        return match given(options) {
             Some(flag) => {
                 Err(format!("{flag} does nothing without --tls-listen: say where to listen for TLS"))
             }
@@ -50,6 +45,17 @@ pub(crate) fn load(options: &TlsOptions) -> Result<Option<Tls>, String> {
     Ok(Some(Tls { settings, pin, reloadable }))
 }
 
+/// Of all that only matters to TLS, the first that is given.
+pub(crate) fn given(options: &TlsOptions) -> Option<&'static str> {
+    let given = [
+        (options.tls_certificate.is_some(), "--tls-certificate"),
+        (options.tls_key.is_some(), "--tls-key"),
+        (options.tls_self_signed, "--tls-self-signed"),
+        (options.tls_client_ca.is_some(), "--tls-client-ca"),
+    ];
+    given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+}
+
 /// Where the certificate comes from, and the fingerprint of one that is made here.
 fn source(options: &TlsOptions) -> Result<(TlsSource, Option<String>), String> {
     let self_signed = options.tls_self_signed;
@@ -65,9 +71,7 @@ fn source(options: &TlsOptions) -> Result<(TlsSource, Option<String>), String> {
         (None, Some(_)) if !self_signed => {
             "--tls-key needs --tls-certificate: name the file with its certificate"
         }
-        (None, None) => {
-            "--tls-listen needs --tls-certificate and --tls-key, or --tls-self-signed for a first try"
-        }
+        (None, None) => "TLS needs --tls-certificate and --tls-key, or --tls-self-signed for a first try",
         _ => {
             "--tls-self-signed makes a certificate and a key of its own: leave it out, or leave out \
              --tls-certificate and --tls-key"
