@@ -6,11 +6,13 @@
 //! - `effect`: what the shell is told to do about it;
 //! - `admission`: who may come in;
 //! - `guesses`: who has given wrong passwords, and has to wait;
+//! - `conn_map`: something for each connection;
 //! - `counters`: how often what has happened;
 //! - `state`: all that the broker remembers, with the life of a connection drawn on it;
 //! - `step`: the heart.
 
 mod admission;
+mod conn_map;
 mod counters;
 mod effect;
 mod event;
@@ -19,6 +21,8 @@ mod origin;
 mod state;
 mod step;
 
+#[cfg(feature = "server")]
+pub(crate) use conn_map::ConnMap;
 pub use counters::Counters;
 pub use effect::{CloseReason, Conns, Effect};
 pub use event::{ConnId, Event, Millis};

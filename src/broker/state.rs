@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use siphasher::sip::SipHasher13;
 
 use super::admission::{Admission, Standing};
+use super::conn_map::ConnMap;
 use super::counters::Counters;
 use super::effect::{CloseReason, Conns};
 use super::event::{ConnId, Millis};
@@ -48,7 +49,7 @@ use crate::protocol::Name;
 pub struct State {
     pub(super) limits: Limits,
     pub(super) now: Millis,
-    pub(super) conns: HashMap<ConnId, Conn, foldhash::fast::FixedState>,
+    pub(super) conns: ConnMap<Conn>,
     /// Who holds which name.
     names: HashMap<Name, ConnId, TextHash>,
     /// How many names have been given back.
@@ -196,7 +197,7 @@ impl State {
         State {
             limits,
             now: Millis(0),
-            conns: HashMap::default(),
+            conns: ConnMap::default(),
             names: HashMap::with_hasher(TextHash(seed)),
             names_freed: Shortcut(0),
             accounts: HashSet::with_hasher(TextHash(seed)),
@@ -255,7 +256,7 @@ impl State {
 
     /// The name that a connection holds.
     pub fn name(&self, conn: ConnId) -> Option<&Name> {
-        match &self.conns.get(&conn)?.phase {
+        match &self.conns.get(conn)?.phase {
             Phase::Active(name) => Some(name),
             Phase::Greeting | Phase::Verifying(_) | Phase::Closing => None,
         }
@@ -273,7 +274,7 @@ impl State {
 
     /// The recipients of the last message of `conn`, if this is the same list and they surely still hold their names.
     pub(super) fn route(&self, conn: ConnId, list: &[u8]) -> Option<Conns> {
-        let route = self.conns.get(&conn)?.route.0.as_deref()?;
+        let route = self.conns.get(conn)?.route.0.as_deref()?;
         (route.names_freed == self.names_freed.0 && *route.list == *list)
             .then(|| Conns::from_slice(&route.to))
     }
@@ -281,7 +282,7 @@ impl State {
     /// Remembers them.
     pub(super) fn remember_route(&mut self, conn: ConnId, list: &[u8], to: &Conns) {
         if list.len() <= ROUTE_BYTES_MAX
-            && let Some(state) = self.conns.get_mut(&conn)
+            && let Some(state) = self.conns.get_mut(conn)
         {
             let route =
                 Route { list: list.into(), to: Conns::from_slice(to), names_freed: self.names_freed.0 };
@@ -299,7 +300,7 @@ impl State {
         if self.names.contains_key(&name) {
             return Err(name);
         }
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.phase = Phase::Active(name.clone());
             self.admission.greeted(state.standing);
             self.certified.remove(&conn);
@@ -317,12 +318,12 @@ impl State {
     /// Forgets the next login deadlines that are of no more interest, so that nobody is woken for them.
     fn skip_logins(&mut self) {
         let State { logins, conns, .. } = self;
-        logins.skip(|conn| !conns.get(&conn).is_some_and(|conn| conn.phase.is_login()));
+        logins.skip(|conn| !conns.get(conn).is_some_and(|conn| conn.phase.is_login()));
     }
 
     /// The connection's session is over: its name is free again. `None` if it was over before.
     pub(super) fn end_session(&mut self, conn: ConnId) -> Option<()> {
-        let state = self.conns.get_mut(&conn)?;
+        let state = self.conns.get_mut(conn)?;
         match core::mem::replace(&mut state.phase, Phase::Closing) {
             Phase::Closing => return None,
             Phase::Greeting | Phase::Verifying(_) => {
@@ -344,8 +345,8 @@ impl State {
                 );
             }
         }
-        let live = |conns: &HashMap<ConnId, Conn, _>, conn| {
-            conns.get(&conn).is_some_and(|state: &Conn| state.phase == Phase::Closing)
+        let live = |conns: &ConnMap<Conn>, conn| {
+            conns.get(conn).is_some_and(|state: &Conn| state.phase == Phase::Closing)
         };
         self.flushes.push(self.now.plus(self.limits.flush_ms_max), conn, self.conns.len(), |conn| {
             live(&self.conns, conn)
@@ -359,7 +360,7 @@ impl State {
         let idle_ms_max = self.limits.idle_ms_max?;
         while let Some(&(at, conn)) = self.idles.first()
             && at <= self.now
-            && let Some(silence) = self.conns.get_mut(&conn).and_then(|conn| conn.silence.as_mut())
+            && let Some(silence) = self.conns.get_mut(conn).and_then(|conn| conn.silence.as_mut())
         {
             silence.idle_at = silence.heard_at.plus(idle_ms_max);
             if silence.idle_at <= at {
@@ -380,7 +381,7 @@ impl State {
 
     /// All peers, with their connections and where those come from, sorted by their folded form.
     pub fn peers_with_origins(&self) -> Vec<(Name, ConnId, Origin)> {
-        let origin = |conn: &ConnId| match self.conns.get(conn)?.standing {
+        let origin = |conn: &ConnId| match self.conns.get(*conn)?.standing {
             Standing::Admitted(origin) => Some(origin),
             Standing::Refused | Standing::Uncounted => None,
         };
@@ -393,7 +394,7 @@ impl State {
     /// All connections that `which` picks, in the order in which they connected.
     pub(super) fn conns_where(&self, which: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
         let mut conns: Vec<ConnId> =
-            self.conns.iter().filter(|(_, state)| which(state)).map(|(&conn, _)| conn).collect();
+            self.conns.iter().filter(|(_, state)| which(state)).map(|(conn, _)| conn).collect();
         conns.sort_unstable();
         conns
     }

@@ -65,7 +65,7 @@ fn ticked(state: &mut State, now: Millis, effects: &mut Vec<Effect>) {
     state.now = state.now.max(now);
     let now = state.now;
     while let Some(conn) = state.logins.pop(now) {
-        if state.conns.get(&conn).is_some_and(|conn| conn.phase.is_login()) {
+        if state.conns.get(conn).is_some_and(|conn| conn.phase.is_login()) {
             end(state, conn, CloseReason::LoginTimeout, effects);
         }
     }
@@ -75,7 +75,7 @@ fn ticked(state: &mut State, now: Millis, effects: &mut Vec<Effect>) {
         end(state, conn, CloseReason::Idle, effects);
     }
     while let Some(conn) = state.refusals.pop(now).or_else(|| state.flushes.pop(now)) {
-        if state.conns.contains_key(&conn) {
+        if state.conns.contains_key(conn) {
             abort(state, conn, effects);
         }
     }
@@ -89,7 +89,7 @@ fn ticked(state: &mut State, now: Millis, effects: &mut Vec<Effect>) {
 }
 
 fn connected(state: &mut State, conn: ConnId, origin: Origin, effects: &mut Vec<Effect>) {
-    if state.conns.contains_key(&conn) {
+    if state.conns.contains_key(conn) {
         return;
     }
     state.counters.connected += 1;
@@ -101,14 +101,14 @@ fn connected(state: &mut State, conn: ConnId, origin: Origin, effects: &mut Vec<
         };
     }
     match state.admission.admit(origin, &state.limits, state.now) {
-        Ok(standing) => drop(state.conns.insert(conn, Conn::new(Phase::Greeting, true, standing))),
+        Ok(standing) => state.conns.insert(conn, Conn::new(Phase::Greeting, true, standing)),
         Err(reason) => return refuse(state, conn, reason, effects),
     }
     let deadline = state.now.plus(state.limits.login_ms_max);
     let conns = &state.conns;
     state
         .logins
-        .push(deadline, conn, conns.len(), |conn| conns.get(&conn).is_some_and(|conn| conn.phase.is_login()));
+        .push(deadline, conn, conns.len(), |conn| conns.get(conn).is_some_and(|conn| conn.phase.is_login()));
 }
 
 /// Does not let a connection in, and says why; or not even that, if too many are being told just now (guarantee G9).
@@ -122,12 +122,12 @@ fn refuse(state: &mut State, conn: ConnId, reason: CloseReason, effects: &mut Ve
     }
     let deadline = state.now.plus(state.limits.refusal_ms_max);
     let conns = &state.conns;
-    state.refusals.push(deadline, conn, conns.len(), |conn| conns.contains_key(&conn));
+    state.refusals.push(deadline, conn, conns.len(), |conn| conns.contains_key(conn));
     close(conn, reason, effects);
 }
 
 fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Vec<Effect>) {
-    let Some(known) = state.conns.get_mut(&conn) else { return };
+    let Some(known) = state.conns.get_mut(conn) else { return };
     match &known.phase {
         Phase::Closing => {} // it sent this before it could know
         Phase::Greeting => greet(state, conn, &request, effects),
@@ -142,13 +142,13 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
 }
 
 fn secured(state: &mut State, conn: ConnId) {
-    if let Some(conn) = state.conns.get_mut(&conn) {
+    if let Some(conn) = state.conns.get_mut(conn) {
         conn.secured = true;
     }
 }
 
 fn certified(state: &mut State, conn: ConnId, name: Name) {
-    if state.conns.get(&conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
+    if state.conns.get(conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
         state.certified.insert(conn, name);
     }
 }
@@ -175,7 +175,7 @@ fn greet(state: &mut State, conn: ConnId, request: &Request, effects: &mut Vec<E
 /// Whether this login can be tried: who needs a password must have given one, and who does not must not.
 fn allow(state: &State, conn: ConnId, Login { name, password }: &Login) -> Result<(), Refusal> {
     let limits = &state.limits;
-    let secured = limits.clear_passwords_allowed || state.conns.get(&conn).is_some_and(|conn| conn.secured);
+    let secured = limits.clear_passwords_allowed || state.conns.get(conn).is_some_and(|conn| conn.secured);
     let certified = state.certified.get(&conn) == Some(name);
     match (state.accounts.contains(name), password) {
         (_, None) if certified => Ok(()),
@@ -190,7 +190,7 @@ fn allow(state: &State, conn: ConnId, Login { name, password }: &Login) -> Resul
 /// Has the password verified, which takes time.
 fn verify(state: &mut State, conn: ConnId, name: Name, password: Password) -> Effect {
     let mut at = state.now;
-    if let Some(known) = state.conns.get_mut(&conn) {
+    if let Some(known) = state.conns.get_mut(conn) {
         known.phase = Phase::Verifying(name.clone());
         if let Standing::Admitted(origin) = known.standing {
             at = state.guesses.ready_at(origin, state.now);
@@ -200,7 +200,7 @@ fn verify(state: &mut State, conn: ConnId, name: Name, password: Password) -> Ef
 }
 
 fn password_verified(state: &mut State, conn: ConnId, is_right: bool, effects: &mut Vec<Effect>) {
-    let Some(known) = state.conns.get_mut(&conn) else { return };
+    let Some(known) = state.conns.get_mut(conn) else { return };
     let Phase::Verifying(name) = &known.phase else { return };
     let (name, standing) = (name.clone(), known.standing);
     known.phase = Phase::Greeting;
@@ -276,7 +276,7 @@ fn look_up(state: &mut State, conn: ConnId, message: &Message) -> (Conns, Vec<Te
 }
 
 fn input_ended(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
-    if let Some(conn) = state.conns.get_mut(&conn) {
+    if let Some(conn) = state.conns.get_mut(conn) {
         conn.input_open = false;
     }
     match state.drain {
@@ -290,7 +290,7 @@ fn disconnected(state: &mut State, conn: ConnId, effects: &mut Vec<Effect>) {
     if state.end_session(conn).is_some() {
         state.counters.lost += 1;
     }
-    let Some(Conn { standing, .. }) = state.conns.remove(&conn) else {
+    let Some(Conn { standing, .. }) = state.conns.remove(conn) else {
         return; // it is not there, and whatever follows from its end was said before
     };
     state.admission.leave(standing, &state.limits, state.now);

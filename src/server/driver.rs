@@ -8,7 +8,6 @@ use std::{thread, vec};
 
 use async_channel::Receiver;
 use futures_lite::future::{or, yield_now};
-use hashbrown::HashMap;
 use tracing::{debug, error, info};
 
 use super::ingress::{Input, PERMITS, Permit};
@@ -18,6 +17,7 @@ use super::passwords::Verifier;
 use super::runtime::Runtime;
 use super::shutdown::Shutdown;
 use super::staged::{Push, Staged};
+use crate::broker::ConnMap;
 use crate::protocol::{Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
@@ -39,7 +39,7 @@ pub(super) struct Driver<R> {
     inputs: Receiver<Input>,
     state: State,
     verifier: Verifier<R>,
-    clients: HashMap<ConnId, Client, foldhash::fast::FixedState>,
+    clients: ConnMap<Client>,
     /// The clients whose inbox is not empty, each once: they take turns.
     turns: VecDeque<ConnId>,
     /// Whose turn it is or was last.
@@ -114,7 +114,7 @@ impl<R: Runtime> Driver<R> {
             inputs,
             state,
             verifier,
-            clients: HashMap::default(),
+            clients: ConnMap::default(),
             turns: VecDeque::new(),
             turn: None,
             found: VecDeque::new(),
@@ -236,7 +236,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn put(&mut self, conn: ConnId, brought: Brought) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let Some(client) = self.clients.get_mut(conn) else { return };
         let inbox = client.inbox.get_or_insert_with(|| self.inboxes.pop().unwrap_or_default());
         if inbox.brought.is_empty() && !inbox.verifying {
             self.turns.push_back(conn);
@@ -286,7 +286,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Whether the password of this client was being verified.
     fn stop_verifying(&mut self, conn: ConnId) -> bool {
-        let inbox = self.clients.get_mut(&conn).and_then(|client| client.inbox.as_mut());
+        let inbox = self.clients.get_mut(conn).and_then(|client| client.inbox.as_mut());
         inbox.is_some_and(|inbox| std::mem::take(&mut inbox.verifying))
     }
 
@@ -295,7 +295,7 @@ impl<R: Runtime> Driver<R> {
         (self.turn, self.held) = (Some(conn), false);
         let begin = self.measures.clock(&self.runtime);
         let end = self.cost + TURN_COST;
-        while let Some(client) = self.clients.get_mut(&conn)
+        while let Some(client) = self.clients.get_mut(conn)
             && let Some(brought) = client.take_brought()
         {
             match brought {
@@ -317,7 +317,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Waits for what the client brings, or lets it wait for its next turn.
     fn end_turn(&mut self, conn: ConnId) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let Some(client) = self.clients.get_mut(conn) else { return };
         if client.inbox.as_ref().is_some_and(|inbox| inbox.verifying) {
             return;
         }
@@ -350,7 +350,7 @@ impl<R: Runtime> Driver<R> {
         }
         if requests.as_slice().is_empty() {
             self.measures.processed(taken);
-        } else if let Some(client) = self.clients.get_mut(&conn)
+        } else if let Some(client) = self.clients.get_mut(conn)
             && let Some(inbox) = &mut client.inbox
         {
             inbox.brought.push_front(Brought::Requests(requests, permit, taken));
@@ -360,7 +360,7 @@ impl<R: Runtime> Driver<R> {
     /// The connection is gone, and with it what waits for its client.
     fn forget(&mut self, conn: ConnId) {
         self.tell(Event::Disconnected(conn));
-        if let Some(mut client) = self.clients.remove(&conn) {
+        if let Some(mut client) = self.clients.remove(conn) {
             client.staged.hand_over(&mut self.staged_bytes);
         }
     }
@@ -399,27 +399,27 @@ impl<R: Runtime> Driver<R> {
                 }
             }
             Effect::VerifyPassword { conn, name, password, at } => {
-                if let Some(client) = self.clients.get_mut(&conn) {
+                if let Some(client) = self.clients.get_mut(conn) {
                     client.inbox.get_or_insert_default().verifying = true;
                     self.held = true;
                     self.verifier.start(conn, name, password, at);
                 }
             }
             Effect::StopReading(conn) => {
-                if let Some(client) = self.clients.get(&conn) {
+                if let Some(client) = self.clients.get(conn) {
                     client.staged.outbox().stop_reading();
                 }
             }
             Effect::Close { conn, reason } => {
                 debug!(%conn, %reason, "closing");
-                if let Some(client) = self.clients.get_mut(&conn) {
+                if let Some(client) = self.clients.get_mut(conn) {
                     client.staged.close(reason, &mut self.staged_bytes);
                 }
                 self.release(conn);
             }
             Effect::Abort(conn) => {
                 debug!(%conn, "giving up what still waits for it");
-                if let Some(client) = self.clients.get_mut(&conn) {
+                if let Some(client) = self.clients.get_mut(conn) {
                     client.staged.abort(&mut self.staged_bytes);
                 }
                 self.release(conn);
@@ -430,7 +430,7 @@ impl<R: Runtime> Driver<R> {
 
     /// Stages a reply for one client, which may have been rendered for others as well.
     fn send(&mut self, conn: ConnId, reply: &Reply, rendered: Option<&[u8]>) {
-        let Some(Client { staged, .. }) = self.clients.get_mut(&conn) else { return };
+        let Some(Client { staged, .. }) = self.clients.get_mut(conn) else { return };
         let line_bytes_max = self.state.limits().line_bytes_max;
         let write = |lines: &mut Vec<u8>| match rendered {
             Some(rendered) => lines.extend_from_slice(rendered),
@@ -471,7 +471,7 @@ impl<R: Runtime> Driver<R> {
     fn hand_over(&mut self) {
         (self.pressed, self.cost) = (false, 0);
         for conn in self.staged.drain(..) {
-            if let Some(client) = self.clients.get_mut(&conn) {
+            if let Some(client) = self.clients.get_mut(conn) {
                 client.staged.hand_over(&mut self.staged_bytes);
             }
         }
