@@ -8,8 +8,8 @@ use hashbrown::{HashMap, HashSet};
 
 use super::effect::CloseReason;
 use super::event::Millis;
+use super::hash::SecretHash;
 use super::origin::Origin;
-use super::state::SecretHash;
 use crate::Limits;
 use crate::rate::TokenBucket;
 

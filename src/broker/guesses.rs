@@ -5,8 +5,8 @@ use alloc::collections::BTreeSet;
 use hashbrown::HashMap;
 
 use super::event::Millis;
+use super::hash::SecretHash;
 use super::origin::Origin;
-use super::state::SecretHash;
 
 /// How long the first wrong password delays the next, in milliseconds; each doubles it.
 const DELAY_MS: u64 = 250;

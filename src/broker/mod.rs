@@ -8,6 +8,8 @@
 //! - `guesses`: who has given wrong passwords, and has to wait;
 //! - `conn_map`: something for each connection;
 //! - `counters`: how often what has happened;
+//! - `names`: who holds which name;
+//! - `hash`: how names and addresses are hashed;
 //! - `state`: all that the broker remembers, with the life of a connection drawn on it;
 //! - `step`: the heart.
 
@@ -17,6 +19,8 @@ mod counters;
 mod effect;
 mod event;
 mod guesses;
+mod hash;
+mod names;
 mod origin;
 mod state;
 mod step;

@@ -4,11 +4,10 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
+use core::hash::BuildHasher;
 use core::ops::{Deref, DerefMut};
 
 use hashbrown::{HashMap, HashSet};
-use siphasher::sip::SipHasher13;
 
 use super::admission::{Admission, Standing};
 use super::conn_map::ConnMap;
@@ -16,6 +15,8 @@ use super::counters::Counters;
 use super::effect::{CloseReason, Conns};
 use super::event::{ConnId, Millis};
 use super::guesses::Guesses;
+use super::hash::{SecretHash, TextHash};
+use super::names::Names;
 use super::origin::Origin;
 use crate::Limits;
 use crate::protocol::Name;
@@ -51,7 +52,7 @@ pub struct State {
     pub(super) now: Millis,
     pub(super) conns: ConnMap<Conn>,
     /// Who holds which name.
-    names: HashMap<Name, ConnId, TextHash>,
+    names: Shortcut<Names>,
     /// How many names have been given back.
     names_freed: Shortcut<u64>,
     /// The names that belong to accounts.
@@ -154,12 +155,20 @@ impl Conn {
 pub(super) enum Phase {
     Greeting,
     /// It has given a password for this name, and nobody knows yet whether that is right.
-    Verifying(Name),
+    Verifying(Box<Name>),
     Active(Name),
     Closing,
 }
 
 impl Phase {
+    /// The name that it holds.
+    pub(super) fn name(&self) -> Option<&Name> {
+        match self {
+            Phase::Active(name) => Some(name),
+            Phase::Greeting | Phase::Verifying(_) | Phase::Closing => None,
+        }
+    }
+
     /// It has not logged in yet, and may still do so.
     pub(super) fn is_login(&self) -> bool {
         matches!(self, Phase::Greeting | Phase::Verifying(_))
@@ -198,7 +207,7 @@ impl State {
             limits,
             now: Millis(0),
             conns: ConnMap::default(),
-            names: HashMap::with_hasher(TextHash(seed)),
+            names: Shortcut(Names::new(TextHash(seed))),
             names_freed: Shortcut(0),
             accounts: HashSet::with_hasher(TextHash(seed)),
             certified: HashMap::default(),
@@ -256,10 +265,7 @@ impl State {
 
     /// The name that a connection holds.
     pub fn name(&self, conn: ConnId) -> Option<&Name> {
-        match &self.conns.get(conn)?.phase {
-            Phase::Active(name) => Some(name),
-            Phase::Greeting | Phase::Verifying(_) | Phase::Closing => None,
-        }
+        self.conns.get(conn)?.phase.name()
     }
 
     /// The connection that holds the name `written`.
@@ -269,7 +275,7 @@ impl State {
 
     /// The connection that holds the name with this key.
     pub(super) fn holder_of_key(&self, key: &str) -> Option<ConnId> {
-        self.names.get(key).copied()
+        self.names.holder(key, &self.conns)
     }
 
     /// The recipients of the last message of `conn`, if this is the same list and they surely still hold their names.
@@ -292,24 +298,24 @@ impl State {
 
     /// An empty set of texts from outside.
     pub(super) fn text_set<'a>(&self) -> HashSet<Cow<'a, str>, impl BuildHasher + use<'a>> {
-        HashSet::with_hasher(self.names.hasher().clone())
+        HashSet::with_hasher(self.accounts.hasher().clone())
     }
 
     /// Lets `conn` hold `name`, or hands the name back if somebody does.
     pub(super) fn take_name(&mut self, conn: ConnId, name: Name) -> Result<(), Name> {
-        if self.names.contains_key(&name) {
+        if self.names.holder(name.key(), &self.conns).is_some() {
             return Err(name);
         }
         if let Some(state) = self.conns.get_mut(conn) {
-            state.phase = Phase::Active(name.clone());
+            state.phase = Phase::Active(name);
             self.admission.greeted(state.standing);
             self.certified.remove(&conn);
-            self.names.insert(name, conn);
             if let Some(idle_ms_max) = self.limits.idle_ms_max {
                 let (heard_at, idle_at) = (self.now, self.now.plus(idle_ms_max));
                 state.silence = Some(Box::new(Silence { heard_at, idle_at }));
                 self.idles.insert((idle_at, conn));
             }
+            self.names.insert(conn, &self.conns);
             self.skip_logins();
         }
         Ok(())
@@ -335,14 +341,10 @@ impl State {
                 if let Some(silence) = state.silence.take() {
                     self.idles.remove(&(silence.idle_at, conn));
                 }
-                let holder = self.names.remove(&name);
+                let held = self.names.remove(conn, &name);
                 self.names_freed.0 += 1;
                 state.route = Shortcut(None);
-                assert_eq!(
-                    holder,
-                    Some(conn),
-                    "the holder of a name is the connection that is active under it"
-                );
+                assert!(held, "the holder of a name is the connection that is active under it");
             }
         }
         let live = |conns: &ConnMap<Conn>, conn| {
@@ -374,19 +376,19 @@ impl State {
 
     /// The names of all peers, sorted by their folded form.
     pub(super) fn peer_names(&self) -> Vec<Name> {
-        let mut names: Vec<Name> = self.names.keys().cloned().collect();
+        let mut names: Vec<Name> = self.names.iter(&self.conns).map(|(name, _)| name.clone()).collect();
         names.sort_unstable();
         names
     }
 
     /// All peers, with their connections and where those come from, sorted by their folded form.
     pub fn peers_with_origins(&self) -> Vec<(Name, ConnId, Origin)> {
-        let origin = |conn: &ConnId| match self.conns.get(*conn)?.standing {
+        let origin = |conn| match self.conns.get(conn)?.standing {
             Standing::Admitted(origin) => Some(origin),
             Standing::Refused | Standing::Uncounted => None,
         };
-        let peer = |(name, conn): (&Name, &ConnId)| Some((name.clone(), *conn, origin(conn)?));
-        let mut peers: Vec<(Name, ConnId, Origin)> = self.names.iter().filter_map(peer).collect();
+        let peer = |(name, conn): (&Name, ConnId)| Some((name.clone(), conn, origin(conn)?));
+        let mut peers: Vec<(Name, ConnId, Origin)> = self.names.iter(&self.conns).filter_map(peer).collect();
         peers.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         peers
     }
@@ -426,48 +428,6 @@ impl Deadlines {
 
     fn next(&self) -> Option<Millis> {
         self.0.front().map(|&(at, _)| at)
-    }
-}
-
-/// Hashes what comes from outside, with a secret key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SecretHash(pub(super) [u64; 2]);
-
-impl BuildHasher for SecretHash {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0[0], self.0[1])
-    }
-}
-
-/// The same for texts alone: each is hashed in one piece, which takes half the time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TextHash([u64; 2]);
-
-impl BuildHasher for TextHash {
-    type Hasher = TextHasher;
-
-    fn build_hasher(&self) -> TextHasher {
-        TextHasher { keys: self.0, hash: 0 }
-    }
-}
-
-pub(super) struct TextHasher {
-    keys: [u64; 2],
-    hash: u64,
-}
-
-impl Hasher for TextHasher {
-    fn write(&mut self, text: &[u8]) {
-        self.hash = SipHasher13::new_with_keys(self.keys[0], self.keys[1]).hash(text);
-    }
-
-    /// A text ends with a byte that is in none, which tells nothing where there is one text.
-    fn write_u8(&mut self, _end: u8) {}
-
-    fn finish(&self) -> u64 {
-        self.hash
     }
 }
 
@@ -568,17 +528,6 @@ mod tests {
     #[test]
     fn g9_what_is_known_of_a_connection_is_small() {
         let bytes = size_of::<(ConnId, Conn)>();
-        assert!(bytes <= 72, "{bytes} bytes");
-    }
-
-    #[test]
-    fn what_the_hash_is_keyed_with_matters() {
-        let hashes = |keys, text| [SecretHash(keys).hash_one(text), TextHash(keys).hash_one(text)];
-        for (number, hash) in hashes([1, 2], "al").into_iter().enumerate() {
-            assert_eq!(hash, hashes([1, 2], "al")[number]);
-            for other in [hashes([0, 0], "al"), hashes([2, 1], "al"), hashes([1, 2], "bob")] {
-                assert_ne!(hash, other[number]);
-            }
-        }
+        assert!(bytes <= 64, "{bytes} bytes");
     }
 }

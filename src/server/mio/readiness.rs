@@ -45,7 +45,8 @@ struct State {
     /// A write is worth a try.
     writable: bool,
     reader: Option<Waker>,
-    writer: Option<Waker>,
+    /// Few have more to write than the operating system takes at once.
+    writer: Option<Box<Waker>>,
 }
 
 impl Sockets {
@@ -136,7 +137,7 @@ impl<T: ?Sized> Watched<T> {
         state.readable |= more || event.is_readable();
         state.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         let reader = if state.readable { state.reader.take() } else { None };
-        let writer = if state.writable { state.writer.take() } else { None };
+        let writer = if state.writable { state.writer.take().map(|waker| *waker) } else { None };
         drop(state);
         for waker in [reader, writer].into_iter().flatten() {
             waker.wake();
@@ -147,7 +148,10 @@ impl<T: ?Sized> Watched<T> {
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.state);
         if !state.readable {
-            wait(&mut state.reader, cx);
+            match &mut state.reader {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => state.reader = Some(cx.waker().clone()),
+            }
             return Poll::Pending;
         }
         if state.had_turn {
@@ -190,7 +194,10 @@ impl<T: ?Sized> Watched<T> {
         if state.writable {
             return Poll::Ready(());
         }
-        wait(&mut state.writer, cx);
+        match &mut state.writer {
+            Some(waker) => Waker::clone_from(waker, cx.waker()),
+            None => state.writer = Some(Box::new(cx.waker().clone())),
+        }
         Poll::Pending
     }
 
@@ -212,13 +219,6 @@ impl<T: ?Sized> Watched<T> {
                 }
             }
         }
-    }
-}
-
-fn wait(waiting: &mut Option<Waker>, cx: &mut Context<'_>) {
-    match waiting {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *waiting = Some(cx.waker().clone()),
     }
 }
 
