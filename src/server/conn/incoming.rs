@@ -22,18 +22,53 @@ use crate::server::runtime::{Reader, Runtime};
 /// The most bytes one read brings.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// What is no more than that is copied, and the large buffer is free for the next read at once: what waits in the queue, a line
+/// or two of everybody, needs no large ones.
+const COPIED_BYTES_MAX: usize = 1024;
+
 /// How much of what a read has brought is wiped when it has been processed.
 const WIPED_BYTES: usize = 1024;
 
 thread_local! {
     /// Buffers to read into, for all connections of a thread: none holds one while it waits.
-    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static BUFFERS: RefCell<Buffers> = const { RefCell::new(Buffers { large: Vec::new(), small: Vec::new() }) };
+}
+
+/// Those that are free.
+struct Buffers {
+    large: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
+}
+
+impl Buffers {
+    fn of(&mut self, size: usize) -> &mut Vec<Vec<u8>> {
+        if size > COPIED_BYTES_MAX { &mut self.large } else { &mut self.small }
+    }
 }
 
 /// What one read has brought, in a buffer that is used again when all of it has been processed.
 struct Lent {
     buffer: Vec<u8>,
     length: usize,
+}
+
+impl Lent {
+    /// An empty buffer of this size.
+    fn new(size: usize) -> Lent {
+        let buffer = BUFFERS.with_borrow_mut(|buffers| buffers.of(size).pop());
+        Lent { buffer: buffer.unwrap_or_else(|| vec![0; size]), length: 0 }
+    }
+
+    /// The same, in no larger a buffer than it needs.
+    fn fitted(self) -> Lent {
+        if self.length > COPIED_BYTES_MAX {
+            return self;
+        }
+        let mut small = Lent::new(COPIED_BYTES_MAX);
+        small.length = self.length;
+        small.buffer[..self.length].copy_from_slice(self.as_ref());
+        small
+    }
 }
 
 impl AsRef<[u8]> for Lent {
@@ -50,8 +85,9 @@ impl Drop for Lent {
         // Behind the thread's end there is nobody to use it.
         let _ = BUFFERS.try_with(|buffers| {
             let mut buffers = buffers.borrow_mut();
-            if buffers.len() < PERMITS {
-                buffers.push(buffer);
+            let free = buffers.of(buffer.len());
+            if free.len() < PERMITS {
+                free.push(buffer);
             }
         });
     }
@@ -263,12 +299,11 @@ impl Drop for Reading<'_> {
 /// Hands what is there, `most` bytes of it, to `read` (nothing at the end of the stream) and says how many bytes it was;
 /// `None` if there was nothing to read after all.
 fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&Bytes)) -> io::Result<Option<usize>> {
-    let buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; READ_BYTES_MAX]);
-    let mut lent = Lent { buffer, length: 0 };
+    let mut lent = Lent::new(READ_BYTES_MAX);
     match reader.try_read(&mut lent.buffer[..most]) {
         Ok(length) => {
             lent.length = length;
-            read(&Bytes::from_owner(lent));
+            read(&Bytes::from_owner(lent.fitted()));
             Ok(Some(length))
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
