@@ -1,7 +1,6 @@
 //! [`step`]: the heart.
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -192,7 +191,7 @@ fn allow(state: &State, conn: ConnId, Login { name, password }: &Login) -> Resul
 fn verify(state: &mut State, conn: ConnId, name: Name, password: Password) -> Effect {
     let mut at = state.now;
     if let Some(known) = state.conns.get_mut(conn) {
-        known.phase = Phase::Verifying(Box::new(name.clone()));
+        known.phase = Phase::Verifying(name.clone());
         if let Standing::Admitted(origin) = known.standing {
             at = state.guesses.ready_at(origin, state.now);
         }
@@ -203,7 +202,7 @@ fn verify(state: &mut State, conn: ConnId, name: Name, password: Password) -> Ef
 fn password_verified(state: &mut State, conn: ConnId, is_right: bool, effects: &mut Vec<Effect>) {
     let Some(known) = state.conns.get_mut(conn) else { return };
     let Phase::Verifying(name) = &known.phase else { return };
-    let (name, standing) = (Name::clone(name), known.standing);
+    let (name, standing) = (name.clone(), known.standing);
     known.phase = Phase::Greeting;
     if is_right {
         return log_in(state, conn, name, effects);
