@@ -190,23 +190,22 @@ impl Stage {
             why
         };
         let runtime = self.runtime(Owner::Server);
-        let (_, operator, serving) = start(runtime, SimListener::all(&self.net), config, shutdown);
+        let (listeners, operate) = (SimListener::all(&self.net), self.operator());
         self.world.spawn(Owner::Server, async move {
+            let (_, operator, serving) = start(runtime, listeners, config, shutdown);
+            operate(operator);
             serving.await;
             // The process is gone, and with it whatever its tasks still had to do.
             lock(&ending).over_ms = Some(clock.now());
             server_over();
         });
-        if !self.scenario.orders.is_empty() {
-            self.start_operator(operator);
-        }
     }
 
-    /// Whoever gives orders waits for what becomes of each before the next.
-    fn start_operator(&self, operator: Operator) {
+    /// Starts whoever gives the orders, if there are any, and waits for what becomes of each before the next.
+    fn operator(&self) -> impl FnOnce(Operator) + Send + 'static {
         let (scenario, world) = (self.scenario.clone(), self.world.clone());
         let (recorder, around) = (self.recorder.clone(), self.around.clone());
-        self.world.spawn(Owner::Client, async move {
+        let orders = move |operator: Operator, world: Arc<World>| async move {
             for order in &scenario.orders {
                 world.clone().wait_for(order.at).await;
                 let given = Given::new(order.what.clone(), (recorder.stamp(), world.now()));
@@ -218,7 +217,13 @@ impl Stage {
                 let answer = give(&order.what, &operator, &scenario, &world).await;
                 lock(&around).orders[number].answer(answer, (recorder.stamp(), world.now()));
             }
-        });
+        };
+        let any = !self.scenario.orders.is_empty();
+        move |operator| {
+            if any {
+                world.spawn(Owner::Client, orders(operator, world.clone()));
+            }
+        }
     }
 
     fn start_client(&self, client: usize) {
