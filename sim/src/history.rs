@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use seriatim::Millis;
 
-use crate::scenario::{BadLine, Scenario};
+use crate::scenario::{BadLine, Command, Scenario};
 use crate::world::lock;
 
 /// What all clients wrote and read.
@@ -18,6 +18,9 @@ pub struct History {
     /// Who may log in, and how.
     #[serde(default)]
     pub logins: Logins,
+    /// What the operator may have ordered.
+    #[serde(default)]
+    pub orders: Orders,
     /// One for each connection, in the order in which they were made.
     pub sessions: Vec<SessionHistory>,
 }
@@ -33,6 +36,17 @@ pub struct Logins {
     pub required: bool,
     /// What verifies a password may panic, and then it is wrong.
     pub may_panic: bool,
+}
+
+/// What the judge has to know of the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// All that it may order while the server serves.
+    pub commands: Vec<Command>,
+    /// From how many addresses clients come, in turn; 0: from one that cannot be banned.
+    pub origins: usize,
+    /// If it stops the server, then for another one to take its place.
+    pub restart: bool,
 }
 
 /// What one client wrote and read over one connection.
@@ -78,6 +92,11 @@ impl What {
     pub(crate) fn is_bye_too_slow(&self) -> bool {
         matches!(self, What::Read(line) if line == "bye too slow")
     }
+
+    /// The server says that it ends.
+    pub(crate) fn is_goodbye(&self) -> bool {
+        matches!(self, What::Read(line) if is_goodbye(line))
+    }
 }
 
 /// What a client wrote, as it means it. Every line of a session has a number of its own.
@@ -121,6 +140,11 @@ pub enum Sent {
 /// Whether this line of the server's reports who did not get a message that had no receipt.
 pub(crate) fn is_bare_report(line: &str) -> bool {
     line.starts_with("error no-such-peer: ") && !line.contains('~')
+}
+
+/// Whether this line of the server's says that it ends.
+pub(crate) fn is_goodbye(line: &str) -> bool {
+    matches!(line, "bye server shutting down" | "bye server restarting")
 }
 
 impl Sent {
@@ -178,6 +202,11 @@ impl Recorder {
                 taken: scenario.takes_passwords(),
                 required: scenario.limits.account_required,
                 may_panic: scenario.faults.password_panic > 0,
+            };
+            history.orders = Orders {
+                commands: scenario.orders.iter().map(|order| order.what.clone()).collect(),
+                origins: scenario.origins,
+                restart: scenario.stop.is_some_and(|stop| stop.restart),
             };
         }
         Arc::new(recorder)

@@ -80,7 +80,8 @@ pub fn judge(history: &History) -> Result<(), Violation> {
 }
 
 /// Why somebody is not let in.
-pub(crate) const REFUSALS: [&str; 4] = [
+pub(crate) const REFUSALS: [&str; 5] = [
+    "banned",
     "server full",
     "too many connections from your address",
     "too many new connections from your address",

@@ -9,7 +9,7 @@
 //! - [`engine`]: what lets it all run: on one thread in volume, under shuttle, or over real sockets;
 //! - [`judge`]: the independent checker of the guarantees: it shares nothing with the core;
 //! - [`timing`]: the rules that need a clock: [`refusals`] has those about who is let in, [`fairness`] about who is too slow,
-//!   and [`unanswered`] about lines whose sender never learns what became of them;
+//!   [`unanswered`] about lines whose sender never learns what became of them, and [`orders`] about what the operator orders;
 //! - [`marks`]: proof that a run met what it was meant to meet;
 //! - [`swarm`]: a scenario from a seed; `throng`, the one for a server under all kinds of load at once;
 //! - [`explore`](mod@explore): many of them, on all cores;
@@ -40,6 +40,7 @@ pub mod hunt;
 pub mod judge;
 pub mod marks;
 pub mod net;
+pub mod orders;
 pub mod page;
 mod plant;
 pub mod refusals;

@@ -47,6 +47,9 @@ pub const WANTED: &[&str] = &[
     "bye: login timeout",
     "bye: too slow",
     "bye: server shutting down",
+    "bye: server restarting",
+    "bye: kicked",
+    "bye: banned",
     "bye: idle",
     "bye: server full",
     "bye: too many connections from your address",
@@ -59,6 +62,10 @@ pub const WANTED: &[&str] = &[
     "a connection was given up",
     "a connection ended that was active",
     "the server stopped",
+    "a session was kicked",
+    "a kick found nobody",
+    "an address was banned",
+    "an address was banned no more",
     // Of the network.
     "a connection was reset",
     "a reset destroyed bytes on their way",
@@ -168,11 +175,8 @@ impl Marks {
             }
             Event::Kicked(_) => self.hit("a session was kicked"),
             Event::Banned(_) => self.hit("an address was banned"),
-            Event::Ticked(_)
-            | Event::Secured(_)
-            | Event::Certified(..)
-            | Event::AccountsChanged(_)
-            | Event::Unbanned(_) => {}
+            Event::Unbanned(_) => self.hit("an address was banned no more"),
+            Event::Ticked(_) | Event::Secured(_) | Event::Certified(..) | Event::AccountsChanged(_) => {}
         }
     }
 

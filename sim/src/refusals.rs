@@ -5,6 +5,7 @@
 
 use crate::history::{History, SessionHistory, What};
 use crate::judge::{REFUSALS, Violation};
+use crate::orders;
 use crate::scenario::Scenario;
 use crate::timing::Around;
 
@@ -21,7 +22,10 @@ pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> 
     let case = Case::new(history, scenario);
     for (number, session) in history.sessions.iter().enumerate() {
         if let Some((place, reason)) = refusal(session)
-            && let Err(what) = case.believe(number, reason)
+            && let Err(what) = match reason {
+                "banned" => orders::believe_ban(scenario, around, number, session, place),
+                _ => case.believe(number, reason),
+            }
         {
             let what = format!("\"bye {reason}\": {what}");
             return Err(Violation::new("G9", what, &[(number, place)]));

@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use seriatim::Limits;
 use seriatim::protocol::{Name, Password};
 use seriatim::server::Config;
 use seriatim::server::passwords::Passwords;
+use seriatim::{Limits, Origin};
 
 use crate::judge::same;
 
@@ -39,6 +39,8 @@ pub struct Scenario {
     pub read_bytes_max: usize,
     /// When the operator stops the server; everybody must be done without that otherwise.
     pub stop: Option<Stop>,
+    /// What else the operator orders, one after another.
+    pub orders: Vec<Order>,
     /// What goes wrong by itself.
     pub faults: Faults,
     /// Who takes part.
@@ -52,6 +54,56 @@ pub struct Stop {
     pub at: When,
     /// How many milliseconds later a second one ends the process at once, if it is still there.
     pub again_after_ms: Option<u64>,
+    /// Another server takes its place, and clients are told so.
+    #[serde(default)]
+    pub restart: bool,
+}
+
+/// The operator orders something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// When, unless the orders before it take longer.
+    pub at: When,
+    /// What.
+    pub what: Command,
+}
+
+/// What the operator may order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Ends the session of whoever holds this name.
+    Kick(String),
+    /// Ends all sessions from one of the addresses, by its number, and lets nobody in from there. Where there is only the one to
+    /// which no limit applies, nothing comes of it.
+    Ban(usize),
+    /// Lets whoever comes from there in again.
+    Unban(usize),
+}
+
+impl Command {
+    /// Whether this ends the session over a connection, by its number, if it is there and has this name; with so many addresses.
+    pub(crate) fn ends(&self, origins: usize, connection: usize, name: Option<&str>) -> bool {
+        match self {
+            Command::Kick(kicked) => name.is_some_and(|name| same(name) == same(kicked)),
+            Command::Ban(origin) => comes_from(origins, connection, *origin),
+            Command::Unban(_) => false,
+        }
+    }
+
+    /// Whether this bans the address that a connection comes from, by its number.
+    pub(crate) fn bans(&self, origins: usize, connection: usize) -> bool {
+        matches!(self, Command::Ban(origin) if comes_from(origins, connection, *origin))
+    }
+
+    /// Whether this lets whoever comes from there in again.
+    pub(crate) fn unbans(&self, origins: usize, connection: usize) -> bool {
+        matches!(self, Command::Unban(origin) if comes_from(origins, connection, *origin))
+    }
+}
+
+/// Whether a connection comes from an address, both by their numbers.
+fn comes_from(origins: usize, connection: usize, origin: usize) -> bool {
+    origins > 0 && connection % origins == origin % origins
 }
 
 /// A point in a run.
@@ -279,6 +331,14 @@ impl Scenario {
         }
     }
 
+    /// One of the addresses, as the server counts it.
+    pub fn origin(&self, number: usize) -> Origin {
+        match number.checked_rem(self.origins) {
+            Some(number) => Origin::of(self.address(number).ip()),
+            None => Origin::Exempt,
+        }
+    }
+
     /// Where a connection comes from, by its number.
     pub fn address(&self, connection: usize) -> SocketAddr {
         let port = u16::try_from(connection % 60_000).unwrap_or_default() + 1024;
@@ -324,6 +384,7 @@ impl Default for Scenario {
             pipe_bytes: 4096,
             read_bytes_max: usize::MAX,
             stop: None,
+            orders: Vec::new(),
             faults: Faults::default(),
             clients: Vec::new(),
         }

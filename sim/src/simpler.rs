@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use fastrand::Rng;
 
-use crate::scenario::{Faults, Op, Scenario, When};
+use crate::judge::same;
+use crate::scenario::{Command, Faults, Op, Scenario, When};
 
 /// Among how many clients each may do what another did: there are as many pairs as the square of that.
 const JOINED_MAX: usize = 4;
@@ -22,10 +23,14 @@ enum Change {
     Recipient(usize, usize, usize),
     /// All faults of one kind.
     Fault(usize),
-    /// No stop; or no second signal; or an earlier one.
+    /// No stop; or no second signal; or an earlier one; or one that is for good.
     Stop,
     Signal,
     Earlier,
+    ForGood,
+    /// Some of what the operator orders; or one of them given earlier.
+    Orders(Range<usize>),
+    Sooner(usize),
     /// One client left out, and another does what it did, and gets what it got.
     Joined(usize, usize, Does),
     /// A limit as it is by default.
@@ -86,7 +91,9 @@ fn changes(scenario: &Scenario) -> impl Iterator<Item = Change> + '_ {
         .map(Change::Clients)
         .chain(blocks_of_ops)
         .chain((0..FAULTS.len()).map(Change::Fault))
-        .chain([Change::Stop, Change::Signal, Change::Earlier])
+        .chain([Change::Stop, Change::Signal, Change::Earlier, Change::ForGood])
+        .chain(blocks(scenario.orders.len()).map(Change::Orders))
+        .chain((0..scenario.orders.len()).map(Change::Sooner))
         .chain(simple)
         .chain(all_ops().flat_map(recipients))
         .chain((0..USUAL.len()).map(Change::Usual))
@@ -126,13 +133,25 @@ fn apply(scenario: &mut Scenario, change: Change) {
         }
         Change::Earlier => {
             if let Some(stop) = &mut scenario.stop {
-                let (When::Ms(at) | When::Event(at)) = &mut stop.at;
-                *at /= 2;
+                *number(&mut stop.at) /= 2;
             }
         }
+        Change::ForGood => {
+            if let Some(stop) = &mut scenario.stop {
+                stop.restart = false;
+            }
+        }
+        Change::Orders(range) => drop(scenario.orders.drain(range)),
+        Change::Sooner(order) => *number(&mut scenario.orders[order].at) /= 2,
         Change::Joined(one, other, does) => join(scenario, one, other, does),
         Change::Usual(limit) => USUAL[limit](scenario, &Scenario::default()),
     }
+}
+
+/// Which moment it is, or after how many events.
+fn number(when: &mut When) -> &mut u64 {
+    let (When::Ms(at) | When::Event(at)) = when;
+    at
 }
 
 /// One client is left out, and another does what it did, under its own name.
@@ -158,9 +177,17 @@ fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
             to.iter_mut().filter(|name| **name == old).for_each(|name| name.clone_from(&new));
         }
     }
+    for order in &mut scenario.orders {
+        if let Command::Kick(name) = &mut order.what
+            && same(name) == same(&old)
+        {
+            name.clone_from(&new);
+        }
+    }
 }
 
-/// Other numbers at random: what has less in it may need them. Outboxes and the time up to the stop become only smaller.
+/// Other numbers at random: what has less in it may need them. Outboxes and the time up to what the operator does become only
+/// smaller.
 pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
     let long = rng.bool();
     for op in scenario.clients.iter_mut().flat_map(|client| &mut client.ops) {
@@ -172,8 +199,9 @@ pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
         let outbox = OUTBOX_BYTES[rng.usize(0..OUTBOX_BYTES.len())];
         scenario.outbox_bytes_max = scenario.outbox_bytes_max.min(outbox);
     }
-    if let Some(stop) = &mut scenario.stop {
-        let (When::Ms(at) | When::Event(at)) = &mut stop.at;
+    let stop = scenario.stop.iter_mut().map(|stop| &mut stop.at);
+    for when in stop.chain(scenario.orders.iter_mut().map(|order| &mut order.at)) {
+        let at = number(when);
         *at = rng.u64(0..=*at);
     }
 }

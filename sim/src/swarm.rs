@@ -9,7 +9,7 @@ use fastrand::Rng;
 use seriatim::Limits;
 
 use crate::judge::same;
-use crate::scenario::{BadLine, Faults, Op, Scenario, Script, Stop, When};
+use crate::scenario::{BadLine, Command, Faults, Op, Order, Scenario, Script, Stop, When};
 use crate::throng::throng;
 
 const NAMES: [&str; 6] = ["al", "bob", "carol", "dave", "erin", "Zoë"];
@@ -20,7 +20,7 @@ pub enum Profile {
     /// A few clients do everything, and half of the time everything goes wrong.
     #[default]
     Swarm,
-    /// The same clients, but nothing goes wrong by itself, and nobody stops the server.
+    /// The same clients, but nothing goes wrong by itself, and there is no operator.
     Calm,
     /// Three clients, four messages each.
     Duel,
@@ -39,7 +39,9 @@ impl Profile {
     pub fn scenario(self, seed: u64) -> Scenario {
         match self {
             Profile::Swarm => scenario(seed),
-            Profile::Calm => Scenario { faults: Faults::default(), stop: None, ..scenario(seed) },
+            Profile::Calm => {
+                Scenario { faults: Faults::default(), stop: None, orders: Vec::new(), ..scenario(seed) }
+            }
             Profile::Duel => duel(),
             Profile::Churn => churn(seed),
             Profile::Crowd => crowd(seed),
@@ -186,6 +188,10 @@ fn idle(seed: u64) -> Scenario {
 
 /// A few clients, everything, and half of the time everything goes wrong.
 pub fn scenario(seed: u64) -> Scenario {
+    ordered(without_orders(seed), seed)
+}
+
+fn without_orders(seed: u64) -> Scenario {
     let mut rng = Rng::with_seed(seed ^ 0x5e71_a71b);
     if rng.u32(0..40) == 0 {
         return churn(seed);
@@ -298,6 +304,45 @@ fn bare(mut scenario: Scenario, seed: u64) -> Scenario {
     scenario
 }
 
+/// The same, but some stops are restarts, and in some scenarios the operator has orders to give, more often where somebody can
+/// be banned, and sometimes just when it stops the server. They have a stream of random numbers of their own, too.
+fn ordered(mut scenario: Scenario, seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0x0_4de4);
+    if let Some(stop) = &mut scenario.stop {
+        stop.restart = rng.u32(0..3) == 0;
+    }
+    if rng.u32(0..6) > u32::from(scenario.origins > 0) {
+        return scenario;
+    }
+    let names = asked_for(&scenario);
+    let mut banned = Vec::new();
+    for _ in 0..rng.usize(1..=4) {
+        let what = match rng.u32(0..6) {
+            0..3 if scenario.origins > 0 => {
+                banned.push(rng.usize(0..scenario.origins));
+                Command::Ban(banned[banned.len() - 1])
+            }
+            3..5 if !banned.is_empty() => Command::Unban(banned.swap_remove(rng.usize(0..banned.len()))),
+            _ if names.is_empty() => continue,
+            _ => Command::Kick(spelled(&mut rng, &names)),
+        };
+        let stop = scenario.stop.filter(|_| rng.u32(0..4) == 0);
+        scenario.orders.push(Order { at: stop.map_or_else(|| moment(&mut rng), |stop| stop.at), what });
+    }
+    scenario
+}
+
+/// The names that clients ask for.
+fn asked_for(scenario: &Scenario) -> Vec<String> {
+    let name = |op: &Op| match op {
+        Op::LogIn { name, .. } | Op::Prove { name, .. } => Some(same(name)),
+        _ => None,
+    };
+    let names = scenario.clients.iter().flat_map(|client| client.ops.iter().filter_map(name));
+    let names: BTreeSet<String> = names.filter(|name| !name.contains([' ', '!'])).collect();
+    names.into_iter().collect()
+}
+
 /// The same with a few tighter limits. They have a stream of random numbers of their own, so that what clients do does not
 /// depend on what the server allows.
 fn limited(mut scenario: Scenario, seed: u64) -> Scenario {
@@ -334,10 +379,14 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
 }
 
 /// Somewhere in the middle of it, early more often than late.
-fn stop(rng: &mut Rng) -> Stop {
+fn moment(rng: &mut Rng) -> When {
     let most = 1 << rng.u32(0..10);
-    let at = if rng.bool() { When::Ms(rng.u64(0..3_000)) } else { When::Event(rng.u64(0..most)) };
-    Stop { at, again_after_ms: (rng.u32(0..8) == 0).then(|| pick(rng, &[0, 1, 500])) }
+    if rng.bool() { When::Ms(rng.u64(0..3_000)) } else { When::Event(rng.u64(0..most)) }
+}
+
+fn stop(rng: &mut Rng) -> Stop {
+    let at = moment(rng);
+    Stop { at, again_after_ms: (rng.u32(0..8) == 0).then(|| pick(rng, &[0, 1, 500])), restart: false }
 }
 
 fn faults(rng: &mut Rng) -> Faults {

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report};
+use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report, is_goodbye};
 use crate::judge::{Violation, same};
+use crate::orders::{self, Given};
 use crate::scenario::{Faults, Scenario};
 use crate::{fairness, refusals, unanswered};
 
@@ -27,6 +28,8 @@ const SAID_BYTES_MAX: usize = 1_500;
 pub struct Around {
     /// When the operator first asked the server to stop: as a stamp, and in milliseconds.
     pub stopping: Option<(u64, u64)>,
+    /// What else the operator ordered, in this order.
+    pub orders: Vec<Given>,
     /// When its process ended, in milliseconds.
     pub over_ms: Option<u64>,
     /// The connections that it never accepted.
@@ -56,6 +59,7 @@ pub struct Around {
 pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     check_end(scenario, around)?;
     check_goodbyes(history, scenario, around)?;
+    orders::check(history, scenario, around)?;
     refusals::check(history, scenario, around)?;
     unanswered::check(history, scenario, around)?;
     if scenario.faults == Faults::default() {
@@ -144,11 +148,11 @@ fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Re
             let What::Read(line) = &item.what else { continue };
             let due = session.ms.saturating_add(login_ms_max);
             let what = match line.as_str() {
-                "bye server shutting down" if around.stopping.is_none_or(|(stamp, _)| item.at < stamp) => {
+                line if is_goodbye(line) && around.stopping.is_none_or(|(stamp, _)| item.at < stamp) => {
                     "nobody has asked the server to stop".to_owned()
                 }
                 // Who comes now would be let in, and dropped with the process.
-                "bye server shutting down" if around.closed_at.is_none_or(|stamp| item.at < stamp) => {
+                line if is_goodbye(line) && around.closed_at.is_none_or(|stamp| item.at < stamp) => {
                     "the server still listens".to_owned()
                 }
                 "bye login timeout" if item.ms < due => {
@@ -331,9 +335,7 @@ fn check_farewells(history: &History, around: &Around) -> Result<(), Violation> 
     let Some((_, stopping)) = around.stopping else { return Ok(()) };
     for (number, session) in history.sessions.iter().enumerate().filter(|(_, session)| session.ms <= stopping)
     {
-        let late = |item: &Item| {
-            item.ms > stopping && matches!(&item.what, What::Read(line) if line == "bye server shutting down")
-        };
+        let late = |item: &Item| item.ms > stopping && item.what.is_goodbye();
         if let Some(place) = session.items.iter().position(late) {
             let at = session.items[place].ms;
             let what = format!("the server was asked to stop at {stopping} ms, and said goodbye at {at} ms");

@@ -6,6 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::fairness::Said;
 use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report, untag};
 use crate::judge::{Violation, same};
+use crate::orders;
 use crate::scenario::Scenario;
 use crate::timing::Around;
 
@@ -30,9 +31,8 @@ pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> 
 fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         let taken = around.lines_taken.get(&number).copied().unwrap_or_default();
-        let goodbye =
-            |item: &Item| matches!(&item.what, What::Read(line) if line == "bye server shutting down");
-        let Some(place) = session.items.iter().position(goodbye) else { continue };
+        let goodbye = session.items.iter().position(|item| item.what.is_goodbye());
+        let Some(place) = goodbye else { continue };
         let before = &session.items[..place];
         let is_answer = |item: &&Item| match &item.what {
             What::Read(line) => !line.starts_with("from ") && !is_bare_report(line),
@@ -68,6 +68,9 @@ fn check_last_words(history: &History, scenario: &Scenario, around: &Around) -> 
         let all = all.get_or_insert_with(|| All::of(history));
         if all.said.fills(scenario, at.ms) {
             continue; // perhaps it was too slow, and did not live to read that
+        }
+        if orders::may_have_ended(history, scenario, around, number, at) {
+            continue; // nor that
         }
         let taken = around.lines_taken_in_all.get(&number).copied().unwrap_or_default();
         for (place, item) in said {

@@ -5,7 +5,8 @@ use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::history::{History, Item, What};
 use seriatim_sim::judge::judge;
-use seriatim_sim::scenario::{Faults, Op, Scenario, Script, Stop, When};
+use seriatim_sim::orders::{Answer, Given};
+use seriatim_sim::scenario::{Command, Faults, Op, Order, Scenario, Script, Stop, When};
 use seriatim_sim::timing::{Around, check};
 use seriatim_sim::world::Record;
 
@@ -61,7 +62,7 @@ fn is_message(item: &Item) -> bool {
 #[test]
 fn g10_at_a_stop_the_doors_close_first_and_what_was_read_is_answered() {
     let ops = vec![Op::Connect, log_in("al"), Op::Sleep(100)];
-    let stop = Some(Stop { at: When::Ms(10), again_after_ms: None });
+    let stop = Some(Stop { at: When::Ms(10), again_after_ms: None, restart: false });
     let scenario = Scenario { clients: vec![Script { ops }], stop, ..Scenario::default() };
     let mut history = good(&scenario);
     let told = read(&mut history, "bye server shutting down").at;
@@ -110,7 +111,7 @@ fn g10_a_shutdown_does_not_wait_for_passwords() {
     let scenario = Scenario {
         limits: Limits { drain_ms_max: 50, ..Limits::default() },
         accounts: vec!["al".to_owned()],
-        stop: Some(Stop { at: When::Event(4), again_after_ms: None }),
+        stop: Some(Stop { at: When::Event(4), again_after_ms: None, restart: false }),
         faults: Faults { until_ms: 20_000, slow_password: 1000, ..Faults::default() },
         clients: vec![Script { ops: vec![Op::Connect, prove, Op::Ping { wait: true }] }],
         ..Scenario::default()
@@ -124,4 +125,148 @@ fn g10_a_shutdown_does_not_wait_for_passwords() {
         assert!(!met("a connection was given up"), "seed {seed}");
     }
     assert!(verifying, "no password took longer");
+}
+
+#[test]
+fn g10_whoever_is_there_at_a_restart_is_told_at_once_and_told_so() {
+    let ops = vec![Op::Connect, log_in("al"), Op::Sleep(100)];
+    let stop = Some(Stop { at: When::Ms(10), again_after_ms: None, restart: true });
+    let scenario = Scenario { clients: vec![Script { ops }], stop, ..Scenario::default() };
+    let mut history = good(&scenario);
+    let told = read(&mut history, "bye server restarting").at;
+    let around =
+        Around { stopping: Some((told, 10)), over_ms: Some(10), closed_at: Some(told), ..around(&history) };
+    assert_eq!((judge(&history), check(&history, &scenario, &around)), (Ok(()), Ok(())));
+    let too_soon = Around { stopping: Some((told + 1, 10)), ..around.clone() };
+    assert_eq!(rule(&history, &scenario, &too_soon).as_deref(), Some("G9"));
+    let more_taken = Around { lines_taken: [(0, 2)].into(), ..around.clone() };
+    assert_eq!(rule(&history, &scenario, &more_taken).as_deref(), Some("G10"));
+    read(&mut history, "bye server restarting").ms = 11;
+    assert_eq!(rule(&history, &scenario, &around).as_deref(), Some("G10"));
+    read(&mut history, "bye server restarting").what = What::Read("bye server shutting down".to_owned());
+    assert_eq!(judge(&history).map_err(|violation| violation.rule), Err("protocol".to_owned()));
+    let mut for_good = good(&Scenario { stop: stop.map(|stop| Stop { restart: false, ..stop }), ..scenario });
+    read(&mut for_good, "bye server shutting down").what = What::Read("bye server restarting".to_owned());
+    assert_eq!(judge(&for_good).map_err(|violation| violation.rule), Err("protocol".to_owned()));
+}
+
+/// Of orders that were carried out at once.
+fn orders(given: &[(&Command, (u64, u64))]) -> Vec<Given> {
+    let order = |&(what, at): &(&Command, _)| {
+        let mut given = Given::new(what.clone(), at);
+        given.answer(Answer::Done, at);
+        given
+    };
+    given.iter().map(order).collect()
+}
+
+/// Nothing was read of what the server said when it ended this session.
+fn not_ended(history: &History, session: usize) -> History {
+    let mut history = history.clone();
+    let told = |item: &Item| match &item.what {
+        What::Read(line) => line.starts_with("bye "),
+        What::Closed(_) => true,
+        _ => false,
+    };
+    history.sessions[session].items.retain(|item| !told(item));
+    history
+}
+
+#[test]
+fn g9_whoever_is_kicked_is_told_so_at_once_and_nobody_else_is() {
+    let ops = vec![Op::Connect, log_in("al"), Op::Sleep(100)];
+    let kick = Command::Kick("AL".to_owned());
+    let order = Order { at: When::Ms(10), what: kick.clone() };
+    let scenario = Scenario { clients: vec![Script { ops }], orders: vec![order], ..Scenario::default() };
+    let mut history = good(&scenario);
+    let told = read(&mut history, "bye kicked").at;
+    let kicked = |what, stamp, ms| Around { orders: orders(&[(what, (stamp, ms))]), ..around(&history) };
+    let there = kicked(&kick, told - 1, 10);
+    assert_eq!(check(&history, &scenario, &there), Ok(()));
+    let bob = Command::Kick("bob".to_owned());
+    for wrong in [
+        around(&history),
+        kicked(&kick, told + 1, 10),
+        kicked(&kick, told - 1, 9),
+        kicked(&bob, told - 1, 10),
+        Around { orders: vec![Given { found_nobody: true, ..there.orders[0].clone() }], ..there.clone() },
+    ] {
+        assert_eq!(rule(&history, &scenario, &wrong).as_deref(), Some("G9"), "{:?}", wrong.orders);
+    }
+    assert_eq!(rule(&not_ended(&history, 0), &scenario, &there).as_deref(), Some("G9"));
+    for wrong in [
+        Given { settled: false, done: None, ..there.orders[0].clone() },
+        Given { done: None, ..there.orders[0].clone() },
+        Given { done: Some((told, 11)), ..there.orders[0].clone() },
+    ] {
+        let around = Around { orders: vec![wrong], ..there.clone() };
+        assert_eq!(rule(&history, &scenario, &around).as_deref(), Some("G11"), "{:?}", around.orders);
+    }
+    assert_eq!(judge(&history), Ok(()));
+    history.orders.commands = vec![bob];
+    assert_eq!(judge(&history).map_err(|violation| violation.rule), Err("protocol".to_owned()));
+}
+
+/// Clients come from two addresses in turn, and the first is banned from 10 ms to 200 ms: al is there, comes while it is, and
+/// comes again behind that.
+fn banned() -> (Scenario, History, [Given; 2]) {
+    let al = vec![Op::Connect, log_in("al"), Op::Sleep(100), Op::Connect, Op::Sleep(200), Op::Connect];
+    let al = [al, vec![log_in("al"), Op::Quit]].concat();
+    let bob = [Op::Connect, log_in("bob"), Op::Sleep(250), Op::Connect, log_in("bob"), Op::Quit];
+    let (ban, unban) = (Command::Ban(0), Command::Unban(0));
+    let order = |at, what: &Command| Order { at: When::Ms(at), what: what.clone() };
+    let scenario = Scenario {
+        origins: 2,
+        orders: vec![order(10, &ban), order(200, &unban)],
+        clients: vec![Script { ops: al }, Script { ops: bob.into() }],
+        ..Scenario::default()
+    };
+    let mut history = good(&scenario);
+    let told = read(&mut history, "bye kicked").at;
+    let later = history.sessions[3].items[0].at;
+    let orders = orders(&[(&ban, (told - 1, 10)), (&unban, (later - 1, 200))]);
+    (scenario, history, orders.try_into().expect("two of them"))
+}
+
+#[test]
+fn g9_whoever_comes_from_where_nobody_is_let_in_from_is_told_so_and_nobody_else_is() {
+    let (scenario, mut history, [ban, unban]) = banned();
+    let ordered = |orders: &[&Given]| {
+        let orders = orders.iter().map(|&given| given.clone()).collect();
+        Around { orders, ..around(&history) }
+    };
+    let as_it_was = ordered(&[&ban, &unban]);
+    assert_eq!(check(&history, &scenario, &as_it_was), Ok(()));
+    let never_lifted = ordered(&[&ban]);
+    assert_eq!(rule(&history, &scenario, &never_lifted).as_deref(), Some("G9"), "al is let in again");
+    let mut lifted = unban.clone();
+    (lifted.at, lifted.done) = ((unban.at.0, 50), Some((unban.at.0, 50)));
+    let lifted = ordered(&[&ban, &lifted]);
+    assert_eq!(rule(&history, &scenario, &lifted).as_deref(), Some("G9"), "it is not let in at 100 ms");
+    assert_eq!(rule(&not_ended(&history, 0), &scenario, &as_it_was).as_deref(), Some("G9"));
+    assert_eq!(rule(&not_ended(&history, 2), &scenario, &as_it_was).as_deref(), Some("G9"));
+    // To be banned from there is no reason to end a session from elsewhere.
+    let other = Given { what: Command::Ban(1), ..ban };
+    let other = ordered(&[&other]);
+    assert_eq!(rule(&history, &scenario, &other).as_deref(), Some("G9"));
+    // Nor is a name, to be let in with.
+    read(&mut history, "bye banned").what = What::Read("error bad-name: a line came".to_owned());
+    let anybody = Scenario { faults: Faults { until_ms: 1, torn_read: 1, ..Faults::default() }, ..scenario };
+    assert_eq!(rule(&history, &anybody, &as_it_was).as_deref(), Some("G9"), "whatever goes wrong by itself");
+}
+
+#[test]
+fn without_orders_nobody_is_kicked_or_banned() {
+    let (_, mut history, _) = banned();
+    assert_eq!(judge(&history), Ok(()));
+    history.orders.origins = 0;
+    assert_eq!(judge(&history).map_err(|violation| violation.rule), Err("protocol".to_owned()));
+    history.sessions.truncate(3);
+    history.sessions.remove(0);
+    assert!(history.sessions.iter().flat_map(|session| &session.items).all(|item| !is_kicked(item)));
+    assert_eq!(judge(&history).map_err(|violation| violation.rule), Err("protocol".to_owned()));
+}
+
+fn is_kicked(item: &Item) -> bool {
+    matches!(&item.what, What::Read(line) if line == "bye kicked")
 }

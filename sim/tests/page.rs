@@ -8,7 +8,7 @@ use seriatim_sim::history::{History, What};
 use seriatim_sim::judge::judge;
 use seriatim_sim::page::{page, regression_test};
 use seriatim_sim::report;
-use seriatim_sim::scenario::{Op, Scenario, Script};
+use seriatim_sim::scenario::{Command, Op, Order, Scenario, Script, Stop, When};
 use seriatim_sim::shrink::Failing;
 use seriatim_sim::world::Record;
 
@@ -188,6 +188,33 @@ fn every_session_has_its_client_whatever_that_does() {
     assert_eq!(clients, [0, 1, 1]);
 }
 
+#[test]
+fn the_page_says_what_the_operator_does() {
+    let order = |at, what| Order { at, what };
+    let scenario = Scenario {
+        origins: 2,
+        orders: vec![
+            order(When::Ms(5), Command::Kick("al".to_owned())),
+            order(When::Event(6), Command::Ban(0)),
+            order(When::Ms(7), Command::Unban(1)),
+        ],
+        stop: Some(Stop { at: When::Ms(8), again_after_ms: None, restart: true }),
+        ..scenario()
+    };
+    let outcome = run(&scenario, Choices::replay(Vec::new()), Record { digest: false, trace: true });
+    let failing = Failing { scenario, picks: outcome.picks(), rule: String::new() };
+    let data = data(&page(&failing, &outcome));
+    let conditions = data["conditions"].as_array().unwrap();
+    for said in [
+        "the operator kicks al at 5 ms",
+        "the operator bans 192.0.2.0 after 6 events",
+        "the operator bans 2001:db8:0:1::/64 no more at 7 ms",
+        "the operator stops the server at 8 ms, for another to take its place",
+    ] {
+        assert!(conditions.contains(&said.into()), "{said}: {conditions:?}");
+    }
+}
+
 /// What stands in the raw string of a regression test.
 fn recorded(test: &str) -> Failing {
     let (_, rest) = test.split_once("let recorded = r").expect("a test");
@@ -207,10 +234,12 @@ fn the_test_in_regressions_rs_is_what_is_printed() {
 #[test]
 fn a_run_recorded_before_a_limit_was_there_can_be_read() {
     let recorded = r#"{"version":2,"rule":"G5","picks":[1],"scenario":{"limits":{"line_bytes_max":512,"recipients_max":6,
-"login_ms_max":10000,"flush_ms_max":30000,"drain_ms_max":5000},"outbox_bytes_max":1024,"clients":[]}}"#;
+"login_ms_max":10000,"flush_ms_max":30000,"drain_ms_max":5000},"outbox_bytes_max":1024,
+"stop":{"at":{"Ms":7},"again_after_ms":null},"clients":[]}}"#;
     let Failing { scenario, .. } = report::parse(recorded).unwrap();
     assert_eq!((scenario.limits.line_bytes_max, scenario.limits.idle_ms_max), (512, None));
     assert_eq!((scenario.write_ms_max, scenario.lines_per_second_max, scenario.origins), (None, None, 0));
+    assert_eq!((scenario.stop.map(|stop| stop.restart), scenario.orders.len()), (Some(false), 0));
 }
 
 #[test]

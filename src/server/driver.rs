@@ -480,8 +480,8 @@ impl<R: Runtime> Driver<R> {
 }
 
 impl<R> Drop for Driver<R> {
-    /// Says what it was all about. A bug in the broker stops the server, which must not go on from a state that nobody
-    /// knows: then what is known is logged.
+    /// Says what it was all about, and lets nobody wait for it. A bug in the broker stops the server, which must not go on from
+    /// a state that nobody knows: then what is known is logged.
     fn drop(&mut self) {
         let (state, conn) = (&self.state, self.turn);
         if !thread::panicking() {
@@ -497,5 +497,8 @@ impl<R> Drop for Driver<R> {
                 "a bug stops the server"
             );
         }
+        // Whoever waits for an answer hears that there will be none: what is left in the queue would stay there.
+        self.inputs.close();
+        while self.inputs.try_recv().is_ok() {}
     }
 }

@@ -1,11 +1,13 @@
 //! What a bug costs: bugs are planted in the world that the server lives in, on real sockets. And what an idle connection
 //! costs.
 
+use std::future::pending;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use super::mio::Mio;
 use super::mio::sockets::{Address, Half, MioListener, MioStream};
 use super::outbox::{Outbox, Room};
 use super::runtime::{Listener, PeerAddr, Reader, Runtime, Stream};
-use super::{Config, World, conn, driver, ingress, serve};
+use super::{Config, World, conn, driver, ingress, serve, start};
 use crate::{ConnId, Event, Millis};
 
 /// The world as it is, but for the bugs in it.
@@ -202,6 +204,18 @@ fn a_bug_in_shutting_down_stops_the_server() {
     let _quiet = server.log_in("quiet");
     server.stop.try_send(true).unwrap();
     assert!(!server.ends_in_order());
+}
+
+/// Bug: an order that the server had not taken when it ended was never answered.
+#[test]
+fn whoever_orders_too_late_hears_that_the_server_has_ended() {
+    let runtime = Trapped(Mio::new().unwrap());
+    let (_, operator, serving) = start(runtime, Vec::new(), Config::default(), pending::<()>());
+    let mut kicking = pin!(operator.kick("al"));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(kicking.as_mut().poll(&mut cx).is_pending());
+    drop(serving);
+    assert_eq!(kicking.poll(&mut cx), Poll::Ready(None));
 }
 
 /// The README allows a connection 4 KiB beside its buffers, and this is the part of it that the server's own types decide.

@@ -13,7 +13,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
-use seriatim::server::serve;
+use seriatim::server::operator::Operator;
+use seriatim::server::{Shutdown, start};
 
 use crate::choice::{Choice, Choices};
 use crate::client;
@@ -21,6 +22,7 @@ use crate::history::{History, Recorder};
 use crate::judge::{Violation, judge};
 use crate::marks::Marks;
 use crate::net::{Net, SimListener};
+use crate::orders::{Given, give};
 use crate::scenario::Scenario;
 use crate::seam::SimRuntime;
 use crate::timing::{self, Around};
@@ -172,7 +174,8 @@ impl Stage {
                 around.stopping = Some((recorder.stamp(), world.now()));
                 around.lines_taken = net.lines_taken();
             }
-            let Some(again_after_ms) = stop.again_after_ms else { return };
+            let why = if stop.restart { Shutdown::Restart } else { Shutdown::Stop };
+            let Some(again_after_ms) = stop.again_after_ms else { return why };
             let at = world.now() + again_after_ms;
             // The operator is no part of the process.
             world.clone().spawn(Owner::Client, async move {
@@ -184,15 +187,43 @@ impl Stage {
                     killing();
                 }
             });
+            why
         };
         let runtime = self.runtime(Owner::Server);
-        let serving = serve(runtime, SimListener::all(&self.net), config, shutdown);
+        let (listeners, operate) = (SimListener::all(&self.net), self.operator());
         self.world.spawn(Owner::Server, async move {
+            let (_, operator, serving) = start(runtime, listeners, config, shutdown);
+            operate(operator);
             serving.await;
             // The process is gone, and with it whatever its tasks still had to do.
             lock(&ending).over_ms = Some(clock.now());
             server_over();
         });
+    }
+
+    /// Starts whoever gives the orders, if there are any, and waits for what becomes of each before the next.
+    fn operator(&self) -> impl FnOnce(Operator) + Send + 'static {
+        let (scenario, world) = (self.scenario.clone(), self.world.clone());
+        let (recorder, around) = (self.recorder.clone(), self.around.clone());
+        let orders = move |operator: Operator, world: Arc<World>| async move {
+            for order in &scenario.orders {
+                world.clone().wait_for(order.at).await;
+                let given = Given::new(order.what.clone(), (recorder.stamp(), world.now()));
+                let number = {
+                    let mut around = lock(&around);
+                    around.orders.push(given);
+                    around.orders.len() - 1
+                };
+                let answer = give(&order.what, &operator, &scenario, &world).await;
+                lock(&around).orders[number].answer(answer, (recorder.stamp(), world.now()));
+            }
+        };
+        let any = !self.scenario.orders.is_empty();
+        move |operator| {
+            if any {
+                world.spawn(Owner::Client, orders(operator, world.clone()));
+            }
+        }
     }
 
     fn start_client(&self, client: usize) {

@@ -11,7 +11,7 @@ use futures_lite::future::or;
 use seriatim::server::mio::Mio;
 use seriatim::server::mio::sockets::{Address, MioListener, MioStream};
 use seriatim::server::runtime::Runtime;
-use seriatim::server::serve;
+use seriatim::server::{Shutdown, start};
 use seriatim::{Effect, Event, Millis};
 
 use super::Outcome;
@@ -19,7 +19,8 @@ use crate::choice::Choices;
 use crate::client::{self, Place};
 use crate::history::{History, Recorder};
 use crate::judge::{Violation, judge};
-use crate::scenario::{Faults, Scenario};
+use crate::orders::give;
+use crate::scenario::{Faults, Scenario, When};
 use crate::world::{Record, World};
 
 /// How long a run may take, in milliseconds of its own time, before somebody must be stuck.
@@ -45,6 +46,14 @@ impl Hurried {
         // Nothing is spawned, decided or waited for through it.
         let world = World::new(Faults::default(), choices, record, recorder.clone(), |_, _| {});
         Hurried { mio, speed, address, world }
+    }
+
+    /// Waits for a moment, or for the broker to be told of so many events.
+    async fn wait_for(&self, when: When) {
+        match when {
+            When::Ms(at) => self.sleep_until(Millis(at)).await,
+            When::Event(_) => self.world.clone().wait_for(when).await,
+        }
     }
 }
 
@@ -170,12 +179,18 @@ fn start_server(scenario: &Scenario, place: &Hurried, listener: MioListener) {
     let config = scenario.config();
     let (stop, waiting) = (scenario.stop, place.clone());
     let shutdown = async move {
-        use crate::scenario::When;
-        match stop.map(|stop| stop.at) {
-            None => std::future::pending().await,
-            Some(When::Ms(at)) => waiting.sleep_until(Millis(at)).await,
-            Some(event @ When::Event(_)) => waiting.world.clone().wait_for(event).await,
-        }
+        let Some(stop) = stop else { return std::future::pending().await };
+        waiting.wait_for(stop.at).await;
+        if stop.restart { Shutdown::Restart } else { Shutdown::Stop }
     };
-    place.spawn(serve(place.clone(), vec![listener], config, shutdown));
+    let (_, operator, serving) = start(place.clone(), vec![listener], config, shutdown);
+    place.spawn(serving);
+    // Everybody comes from this machine, which cannot be banned.
+    let (scenario, waiting) = (Scenario { origins: 0, ..scenario.clone() }, place.clone());
+    place.spawn(async move {
+        for order in &scenario.orders {
+            waiting.wait_for(order.at).await;
+            give(&order.what, &operator, &scenario, &waiting.world).await;
+        }
+    });
 }

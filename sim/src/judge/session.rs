@@ -3,7 +3,7 @@
 
 use super::case::{Answer, Case, Delivery, Line, Login, Mail, Message, NameId, Session, Told};
 use super::{REFUSALS, Violation, same};
-use crate::history::{History, Item, Logins, Sent, What, tag, token, untag};
+use crate::history::{History, Item, Logins, Orders, Sent, What, tag, token, untag};
 use crate::scenario::BadLine;
 
 /// Takes a session into the case.
@@ -20,6 +20,7 @@ pub(super) fn read<'a>(
         sessions: history.sessions.len(),
         recipients_max: history.recipients_max,
         logins: &history.logins,
+        orders: &history.orders,
         asked: Vec::new(),
         next: 0,
         bye: None,
@@ -42,6 +43,7 @@ struct Reader<'a, 'c> {
     sessions: usize,
     recipients_max: usize,
     logins: &'a Logins,
+    orders: &'a Orders,
     asked: Vec<&'a Sent>,
     /// The first line whose answer has not come yet.
     next: usize,
@@ -279,6 +281,7 @@ impl<'a> Reader<'a, '_> {
 
     fn bye(&mut self, at: u64, item: usize, reason: &str) -> Result<(), Violation> {
         let here = (self.number, item);
+        let (may_be_kicked, may_be_banned) = (self.may_be_kicked(), self.may_be_banned());
         let session = &mut self.session;
         match reason {
             "quit" => {
@@ -298,9 +301,12 @@ impl<'a> Reader<'a, '_> {
             }
             "login timeout" if session.name.is_none() => session.ended_by_server = true,
             "idle" if session.name.is_some() => session.ended_by_server = true,
+            "kicked" if may_be_kicked => session.ended_by_server = true,
+            "banned" if !may_be_banned => return Err(strange(here, "bye banned")),
             // Whoever is not let in is told nothing else.
             reason if REFUSALS.contains(&reason) && self.next == 0 => session.ended_by_server = true,
-            "server shutting down" => session.ended_by_server = true,
+            "server shutting down" if !self.orders.restart => session.ended_by_server = true,
+            "server restarting" if self.orders.restart => session.ended_by_server = true,
             "too slow" => {
                 session.ended_by_server = true;
                 session.read_to_the_end = false; // there was more than it got
@@ -308,6 +314,17 @@ impl<'a> Reader<'a, '_> {
             _ => return Err(strange(here, &format!("bye {reason}"))),
         }
         Ok(())
+    }
+
+    /// Whether the operator may have ended this session.
+    fn may_be_kicked(&self) -> bool {
+        let name = self.session.name.map(|(name, _)| name);
+        self.orders.commands.iter().any(|command| command.ends(self.orders.origins, self.number, name))
+    }
+
+    /// Whether the operator may have banned the address that it comes from.
+    fn may_be_banned(&self) -> bool {
+        self.orders.commands.iter().any(|command| command.bans(self.orders.origins, self.number))
     }
 
     /// The server closed the connection.

@@ -7,7 +7,7 @@ use seriatim::{CloseReason, ConnId, Effect, Event, Origin};
 
 use super::rows::{Said, Story};
 use crate::history::Sent;
-use crate::scenario::{BadLine, Faults, Op, Scenario, Script, Stop, When};
+use crate::scenario::{BadLine, Command, Faults, Op, Order, Scenario, Script, Stop, When};
 use crate::shrink::Failing;
 
 /// The title of a rule, and what it promises.
@@ -280,6 +280,7 @@ pub(super) fn conditions(scenario: &Scenario) -> Vec<String> {
     if scenario.listeners > 1 {
         conditions.push(format!("{} listeners, which clients take in turn", scenario.listeners));
     }
+    conditions.extend(scenario.orders.iter().map(|order| self::order(order, scenario)));
     conditions.extend(scenario.stop.map(stop));
     let faults = faults(&scenario.faults);
     if faults.is_empty() {
@@ -292,12 +293,25 @@ pub(super) fn conditions(scenario: &Scenario) -> Vec<String> {
 }
 
 fn stop(stop: Stop) -> String {
-    let at = match stop.at {
+    let again = stop.again_after_ms.map(|ms| format!(", and ends it at once {ms} ms later"));
+    let why = if stop.restart { ", for another to take its place" } else { "" };
+    format!("the operator stops the server {}{why}{}", when(stop.at), again.unwrap_or_default())
+}
+
+fn order(order: &Order, scenario: &Scenario) -> String {
+    let at = when(order.at);
+    match &order.what {
+        Command::Kick(name) => format!("the operator kicks {name} {at}"),
+        Command::Ban(origin) => format!("the operator bans {} {at}", scenario.origin(*origin)),
+        Command::Unban(origin) => format!("the operator bans {} no more {at}", scenario.origin(*origin)),
+    }
+}
+
+fn when(when: When) -> String {
+    match when {
         When::Ms(ms) => format!("at {ms} ms"),
         When::Event(count) => format!("after {count} events"),
-    };
-    let again = stop.again_after_ms.map(|ms| format!(", and ends it at once {ms} ms later"));
-    format!("the operator stops the server {at}{}", again.unwrap_or_default())
+    }
 }
 
 /// The faults that are on, whatever there are.
