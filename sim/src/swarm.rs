@@ -273,6 +273,20 @@ fn reserved(mut scenario: Scenario, seed: u64) -> Scenario {
     }
     scenario.limits.account_required = !scenario.accounts.is_empty() && rng.u32(0..8) == 0;
     scenario.limits.clear_passwords_allowed = rng.u32(0..4) > 0;
+    let delays_guesses = scenario.delays_guesses();
+    if let Some(stop) = scenario.stop.as_mut().filter(|_| delays_guesses && rng.bool()) {
+        // A guess is still waiting for its verdict by then; the first client is seldom refused.
+        (stop.at, stop.again_after_ms) = (When::Ms(rng.u64(1..250)), None);
+        let name = scenario.accounts[rng.usize(0..scenario.accounts.len())].clone();
+        let guess = Op::Prove { name, right: false, insist: false };
+        scenario.clients[0].ops.splice(0..0, [Op::Connect, guess.clone(), guess]);
+        // Where all is calm, the clock can tell who waits for whom.
+        scenario.faults = Faults::default();
+        for client in &mut scenario.clients {
+            client.ops.retain(|op| !matches!(op, Op::Stall(_)));
+        }
+        return scenario;
+    }
     if scenario.faults != Faults::default() && rng.bool() {
         scenario.faults.slow_password = rng.u32(1..=1_000);
     } else if rng.u32(0..4) == 0 {
