@@ -187,7 +187,7 @@ fn check_logins(history: &History, scenario: &Scenario, unserved: &[usize]) -> R
             What::Wrote(_) => false,
         };
         let settled = session.items.iter().position(settled).unwrap_or(session.items.len());
-        let late = session.items[..settled].iter().position(|item| item.ms > due);
+        let late = session.items.iter().take(settled + 1).position(|item| item.ms > due);
         if let Some(place) = late.filter(|_| !unserved.contains(&number)) {
             let at = session.items[place].ms;
             let what = format!("it had until {due} ms to log in, and is still there at {at} ms");
@@ -333,12 +333,21 @@ fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> R
 /// Whoever was there when the server was asked to stop, and reads, has its goodbye before time passes: it waits for nobody else.
 fn check_farewells(history: &History, around: &Around) -> Result<(), Violation> {
     let Some((_, stopping)) = around.stopping else { return Ok(()) };
-    for (number, session) in history.sessions.iter().enumerate().filter(|(_, session)| session.ms <= stopping)
-    {
-        let late = |item: &Item| item.ms > stopping && item.what.is_goodbye();
-        if let Some(place) = session.items.iter().position(late) {
+    for (number, session) in history.sessions.iter().enumerate() {
+        let over = |item: &Item| match &item.what {
+            What::Read(line) => line.starts_with("bye "),
+            What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
+            What::Wrote(_) => false,
+        };
+        let is_over = session.items.iter().any(|item| item.ms <= stopping && over(item));
+        let late = |item: &Item| item.ms > stopping && (!is_over || item.what.is_goodbye());
+        if session.ms <= stopping
+            && !around.unserved.contains(&number)
+            && let Some(place) = session.items.iter().position(late)
+        {
             let at = session.items[place].ms;
-            let what = format!("the server was asked to stop at {stopping} ms, and said goodbye at {at} ms");
+            let what =
+                format!("the server was asked to stop at {stopping} ms, and it is still there at {at} ms");
             return Err(Violation::new("G10", what, &[(number, place)]));
         }
     }

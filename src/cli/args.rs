@@ -135,7 +135,8 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log: LogFormat,
 
-    /// The least that is worth a line of the log. Debug has a line for each connection that comes, and goes.
+    /// The least that is worth a line of the log. Debug has a line for each connection that comes, and goes; what
+    /// is above info does not say how to connect.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: LogLevel,
 

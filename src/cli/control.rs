@@ -15,21 +15,19 @@ use futures_lite::future::or;
 use ipnet::IpNet;
 use seriatim::Origin;
 use seriatim::server::Shutdown;
+use seriatim::server::accept::Door;
 use seriatim::server::metrics::Watch;
 use seriatim::server::mio::Mio;
 use seriatim::server::mio::sockets::{Address, Half, MioListener, MioStream};
 use seriatim::server::operator::Operator;
-use seriatim::server::runtime::{Listener, Reader, Runtime, Stream};
-use tracing::{info, warn};
+use seriatim::server::runtime::{Reader, Runtime, Stream};
+use tracing::info;
 
 use super::orders::{Answer, ORDER_BYTES_MAX, Order, Peer, Stats};
 use super::reload::Reloads;
 
 /// How long a connection may take to say what it wants, and to take the answer, in milliseconds.
 const CONNECTION_MS_MAX: u64 = 10_000;
-
-/// How long to wait when accepting fails, in milliseconds.
-const RETRY_MS: u64 = 100;
 
 /// Connections at a time, each a place that is free or lent. Whoever comes beyond waits.
 const CONNECTIONS_MAX: usize = 16;
@@ -56,12 +54,9 @@ pub(super) fn listen(mio: &Mio, path: &Path) -> Result<MioListener, String> {
 pub(super) async fn serve(mio: Mio, listener: MioListener, control: Control) {
     let control = Arc::new(control);
     let (lent, given_back) = async_channel::bounded::<()>(CONNECTIONS_MAX);
+    let mut door = Door::new(mio.clone(), listener, "an order");
     loop {
-        let accepted = listener.accept().await;
-        let Ok((stream, _)) = accepted.inspect_err(|error| warn!(%error, "cannot accept an order")) else {
-            mio.sleep_until(mio.now().plus(RETRY_MS)).await;
-            continue;
-        };
+        let (stream, _) = door.accept().await;
         if lent.send(()).await.is_err() {
             return; // never: both ends are held here
         }

@@ -17,7 +17,7 @@ const COUNT_MAX: usize = 1024;
 const FIRST_FILE: usize = 3;
 
 /// The name of a passed socket that clients are to speak TLS to.
-pub(crate) const TLS: &str = "tls";
+const TLS: &str = "tls";
 
 /// A listening socket that was passed.
 pub(crate) struct Passed {

@@ -116,8 +116,8 @@ fn open_listeners(
     tls: Option<&Tls>,
 ) -> Result<Vec<MioListener>, String> {
     let speaking_tls = |listener: MioListener| match tls {
-        Some(tls) => listener.with_tls(tls.settings.clone()),
-        None => listener,
+        Some(tls) => Ok(listener.with_tls(tls.settings.clone())),
+        None => Err(format!("there is no certificate for {}, which is to speak TLS", listener.address())),
     };
     let keepalive = options.keepalive();
     let mut listeners = Vec::new();
@@ -129,9 +129,11 @@ fn open_listeners(
     for passed in passed {
         let is_tls = passed.is_tls;
         let listener = passed.listen(mio)?.with_keepalive(keepalive);
-        listeners.push(if is_tls { speaking_tls(listener) } else { listener });
+        listeners.push(if is_tls { speaking_tls(listener)? } else { listener });
     }
-    listeners.extend(bind(mio, &options.tls.tls_listen, keepalive)?.into_iter().map(speaking_tls));
+    for listener in bind(mio, &options.tls.tls_listen, keepalive)? {
+        listeners.push(speaking_tls(listener)?);
+    }
     Ok(listeners)
 }
 

@@ -23,9 +23,10 @@ pub(crate) fn load(options: &TlsOptions, passed: bool) -> Result<Option<Tls>, St
     let client_ca = &options.tls_client_ca;
     if options.tls_listen.is_empty() && !passed {
         return match given(options) {
-            Some(flag) => {
-                Err(format!("{flag} does nothing without --tls-listen: say where to listen for TLS"))
-            }
+            Some(flag) => Err(format!(
+                "{flag} does nothing without --tls-listen, or a socket named tls from the service manager: say where \
+                 to listen for TLS"
+            )),
             None => Ok(None),
         };
     }

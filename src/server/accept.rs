@@ -1,4 +1,4 @@
-//! One task per listener: it accepts, tells the driver, and starts the connection's task.
+//! One task per listener: it accepts, tells the driver, and starts the connection's task. And [`Door`], for whatever else listens.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -31,7 +31,7 @@ pub(super) async fn run<R: Runtime>(
     stopped: impl Future<Output = ()>,
 ) {
     let mut stopped = pin!(stopped);
-    let mut door = Door::new(world.runtime.clone(), listener);
+    let mut door = Door::new(world.runtime.clone(), listener, "a connection");
     while let Some(accepted) = or(stop(&mut stopped), async { Some(door.accept().await) }).await {
         let (stream, peer) = accepted;
         // Outside the race with `stopped`: whoever was accepted is served.
@@ -64,26 +64,29 @@ async fn stop<T>(stopped: &mut Pin<&mut impl Future<Output = ()>>) -> Option<T> 
 }
 
 /// Where connections come in. It is never closed by an error.
-pub(super) struct Door<R: Runtime> {
+pub struct Door<R: Runtime> {
     runtime: R,
     listener: R::Listener,
+    what: &'static str,
     failures: Repeats,
 }
 
 impl<R: Runtime> Door<R> {
-    pub(super) fn new(runtime: R, listener: R::Listener) -> Door<R> {
-        Door { runtime, listener, failures: Repeats::default() }
+    /// What comes in there is called so in the log.
+    pub fn new(runtime: R, listener: R::Listener, what: &'static str) -> Door<R> {
+        Door { runtime, listener, what, failures: Repeats::default() }
     }
 
     /// The next connection, however many attempts fail before.
-    pub(super) async fn accept(&mut self) -> (R::Stream, PeerAddr) {
+    pub async fn accept(&mut self) -> (R::Stream, PeerAddr) {
         loop {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
-                    let now = self.runtime.now();
-                    if let Some(others) = self.failures.take(WARNINGS, now) {
-                        warn!(%error, others, "cannot accept a connection");
+                    let (now, what) = (self.runtime.now(), self.what);
+                    match self.failures.take(WARNINGS, now) {
+                        Some(others) => warn!(%error, others, "cannot accept {what}"),
+                        None => debug!(%error, "cannot accept {what}, as before"),
                     }
                     self.runtime.sleep_until(now.plus(RETRY_MS)).await;
                 }

@@ -42,7 +42,7 @@ const HEAD_BYTES_MAX: usize = 8192;
 /// Answers whoever connects to this listener, until it is dropped.
 pub async fn serve<R: Runtime>(runtime: R, listener: R::Listener, watch: Watch) {
     let since = SystemTime::now();
-    let mut door = Door::new(runtime.clone(), listener);
+    let mut door = Door::new(runtime.clone(), listener, "a connection for metrics");
     // What is dropped here is given away.
     let mut places = VecDeque::new();
     loop {

@@ -10,7 +10,7 @@
 //! - [`passwords`]: whether they are right, found out beside all else;
 //! - `pace`: how fast one client's lines are taken;
 //! - `conn`: one task per connection;
-//! - `accept`: one task per listener;
+//! - [`accept`]: one task per listener;
 //! - `repeats`: what the log says again and again;
 //! - `shutdown`: from the first signal to the last byte;
 //! - [`operator`]: what whoever runs it can ask of it;
@@ -20,7 +20,7 @@
 //! No channel of this graph can block in a circle: connections wait for the queue, the driver waits for nobody, and an
 //! outbox never waits (guarantee G11).
 
-mod accept;
+pub mod accept;
 mod conn;
 mod driver;
 #[cfg(feature = "http")]
