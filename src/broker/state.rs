@@ -54,7 +54,7 @@ pub struct State {
     /// Who holds which name.
     names: Shortcut<Names>,
     /// How many names have been given back.
-    names_freed: Shortcut<u64>,
+    pub(super) names_freed: Shortcut<u64>,
     /// The names that belong to accounts.
     pub(super) accounts: HashSet<Name, TextHash>,
     /// The names for which connections that have not logged in yet have shown certificates.
@@ -141,6 +141,13 @@ impl<T> Eq for Shortcut<T> {}
 impl Conn {
     pub(super) fn new(phase: Phase, input_open: bool, standing: Standing) -> Conn {
         Conn { phase, input_open, secured: false, standing, silence: None, route: Shortcut(None) }
+    }
+
+    /// The recipients of its last message, if this is the same list and they surely still hold their names: so many names have
+    /// been given back by now.
+    pub(super) fn route(&self, list: &[u8], names_freed: u64) -> Option<Conns> {
+        let route = self.route.0.as_deref()?;
+        (route.names_freed == names_freed && *route.list == *list).then(|| Conns::from_slice(&route.to))
     }
 
     /// A line has come from it.
@@ -276,13 +283,6 @@ impl State {
     /// The connection that holds the name with this key.
     pub(super) fn holder_of_key(&self, key: &str) -> Option<ConnId> {
         self.names.holder(key, &self.conns)
-    }
-
-    /// The recipients of the last message of `conn`, if this is the same list and they surely still hold their names.
-    pub(super) fn route(&self, conn: ConnId, list: &[u8]) -> Option<Conns> {
-        let route = self.conns.get(conn)?.route.0.as_deref()?;
-        (route.names_freed == self.names_freed.0 && *route.list == *list)
-            .then(|| Conns::from_slice(&route.to))
     }
 
     /// Remembers them.

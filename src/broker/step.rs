@@ -136,7 +136,11 @@ fn requested(state: &mut State, conn: ConnId, request: Request, effects: &mut Ve
         Phase::Active(name) => {
             let from = name.clone();
             known.hear(state.now);
-            obey(state, conn, from, request, effects);
+            let to = match &request {
+                Request::Message(message) => known.route(message.list(), *state.names_freed),
+                _ => None,
+            };
+            obey(state, conn, from, to, request, effects);
         }
     }
 }
@@ -222,10 +226,17 @@ fn log_in(state: &mut State, conn: ConnId, name: Name, effects: &mut Vec<Effect>
     answer(state, conn, reply, effects);
 }
 
-/// A line from a peer.
-fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: &mut Vec<Effect>) {
+/// A line from a peer; and whom it is for, if it is a message and that is known already.
+fn obey(
+    state: &mut State,
+    conn: ConnId,
+    from: Name,
+    to: Option<Conns>,
+    request: Request,
+    effects: &mut Vec<Effect>,
+) {
     match request {
-        Request::Message(message) => deliver(state, conn, from, message, effects),
+        Request::Message(message) => deliver(state, conn, from, to, message, effects),
         Request::Ping(token) => effects.push(reply(conn, Reply::Pong(token))),
         Request::Who => effects.push(reply(conn, Reply::Peers(state.peer_names()))),
         Request::Help => effects.push(reply(conn, Reply::Help)),
@@ -236,8 +247,15 @@ fn obey(state: &mut State, conn: ConnId, from: Name, request: Request, effects: 
 }
 
 /// To everybody it names who is here, once; and word to the sender of those who are not (guarantee G5).
-fn deliver(state: &mut State, conn: ConnId, from: Name, message: Message, effects: &mut Vec<Effect>) {
-    let (to, missing) = match state.route(conn, message.list()) {
+fn deliver(
+    state: &mut State,
+    conn: ConnId,
+    from: Name,
+    to: Option<Conns>,
+    message: Message,
+    effects: &mut Vec<Effect>,
+) {
+    let (to, missing) = match to {
         Some(to) => (to, Vec::new()),
         None => look_up(state, conn, &message),
     };
