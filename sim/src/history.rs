@@ -97,6 +97,26 @@ impl What {
     pub(crate) fn is_goodbye(&self) -> bool {
         matches!(self, What::Read(line) if is_goodbye(line))
     }
+
+    /// The server lets the client be somebody.
+    pub(crate) fn is_welcome(&self) -> bool {
+        matches!(self, What::Read(line) if line.starts_with("welcome "))
+    }
+
+    /// The server's last word, whatever the reason.
+    pub(crate) fn is_bye(&self) -> bool {
+        matches!(self, What::Read(line) if line.starts_with("bye "))
+    }
+
+    /// One of the two sides is done with the connection.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, What::Ended | What::Reset | What::Closed(_) | What::Broke)
+    }
+
+    /// From here on a session may be over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_bye() || self.is_gone() || matches!(self, What::Wrote(Sent::Quit))
+    }
 }
 
 /// What a client wrote, as it means it. Every line of a session has a number of its own.

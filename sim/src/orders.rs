@@ -6,7 +6,7 @@
 
 use seriatim::server::operator::Operator;
 
-use crate::history::{History, Item, Sent, SessionHistory, What, is_goodbye};
+use crate::history::{History, Item, SessionHistory, What, is_goodbye};
 use crate::judge::Violation;
 use crate::scenario::{Command, Scenario};
 use crate::timing::Around;
@@ -218,10 +218,10 @@ impl<'a> Case<'a> {
         for given in self.ends().filter(|given| !self.is_stopped_by(given.at.1)) {
             let (stamp, ms) = given.at;
             let is_there = match given.what {
-                Command::Kick(_) => items.iter().any(|item| is_welcome(&item.what) && item.at < stamp),
+                Command::Kick(_) => items.iter().any(|item| item.what.is_welcome() && item.at < stamp),
                 _ => self.session.ms < ms || items.iter().any(|item| is_heard(&item.what) && item.at < stamp),
             };
-            let over = items.iter().position(|item| is_over(&item.what)).unwrap_or(items.len());
+            let over = items.iter().position(|item| item.what.is_over()).unwrap_or(items.len());
             if !is_there || items.get(over).is_some_and(|item| item.ms <= ms) {
                 continue;
             }
@@ -255,20 +255,7 @@ fn is_kicked(what: &What) -> bool {
     matches!(what, What::Read(line) if line == "bye kicked")
 }
 
-fn is_welcome(what: &What) -> bool {
-    matches!(what, What::Read(line) if line.starts_with("welcome "))
-}
-
 /// The server has let it in: it is told something that is no goodbye.
 fn is_heard(what: &What) -> bool {
     matches!(what, What::Read(line) if !line.starts_with("bye "))
-}
-
-/// From here on a session may be over.
-fn is_over(what: &What) -> bool {
-    match what {
-        What::Wrote(Sent::Quit) | What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
-        What::Read(line) => line.starts_with("bye "),
-        What::Wrote(_) => false,
-    }
 }

@@ -93,15 +93,12 @@ impl<'a> Case<'a> {
             let first = |wanted: &dyn Fn(&What) -> bool| {
                 session.items.iter().find(|item| wanted(&item.what)).map_or(u64::MAX, |item| item.ms)
             };
-            let said = |what: &What, start: &str| matches!(what, What::Read(line) if line.starts_with(start));
-            let gone =
-                |what: &What| matches!(what, What::Ended | What::Reset | What::Closed(_) | What::Broke);
             let broke = |what: &What| matches!(what, What::Broke);
             let heard = first(&|what| matches!(what, What::Read(_)));
             Known {
                 from_ms: session.ms,
-                welcome_ms: first(&|what| said(what, "welcome ")),
-                over_ms: first(&|what| gone(what) || said(what, "bye ")),
+                welcome_ms: first(&What::is_welcome),
+                over_ms: first(&|what| what.is_gone() || what.is_bye()),
                 not_refused: refusal(session).is_none(),
                 // Whoever was dropped has heard nothing.
                 let_in: refusal(session).is_none() && (first(&broke) == u64::MAX || heard != u64::MAX),

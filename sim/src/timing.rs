@@ -181,11 +181,7 @@ fn check_goodbyes(history: &History, scenario: &Scenario, around: &Around) -> Re
 fn check_logins(history: &History, scenario: &Scenario, unserved: &[usize]) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         let due = session.ms.saturating_add(scenario.limits.login_ms_max);
-        let settled = |item: &Item| match &item.what {
-            What::Read(line) => line.starts_with("welcome ") || line.starts_with("bye "),
-            What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
-            What::Wrote(_) => false,
-        };
+        let settled = |item: &Item| item.what.is_welcome() || item.what.is_bye() || item.what.is_gone();
         let settled = session.items.iter().position(settled).unwrap_or(session.items.len());
         let late = session.items.iter().take(settled + 1).position(|item| item.ms > due);
         if let Some(place) = late.filter(|_| !unserved.contains(&number)) {
@@ -202,8 +198,7 @@ fn check_idle(history: &History, scenario: &Scenario, around: &Around) -> Result
     let Some(idle_ms_max) = scenario.limits.idle_ms_max else { return Ok(()) };
     let until = around.stopping.map_or(u64::MAX, |(_, stopping)| stopping);
     for (number, session) in history.sessions.iter().enumerate() {
-        let welcome = |item: &Item| matches!(&item.what, What::Read(line) if line.starts_with("welcome "));
-        let Some(welcome) = session.items.iter().position(welcome) else { continue };
+        let Some(welcome) = session.items.iter().position(|item| item.what.is_welcome()) else { continue };
         let mut due = session.items[welcome].ms.saturating_add(idle_ms_max);
         for (place, item) in session.items.iter().enumerate().skip(welcome) {
             if item.ms > due.min(until) {
@@ -334,11 +329,7 @@ fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> R
 fn check_farewells(history: &History, around: &Around) -> Result<(), Violation> {
     let Some((_, stopping)) = around.stopping else { return Ok(()) };
     for (number, session) in history.sessions.iter().enumerate() {
-        let over = |item: &Item| match &item.what {
-            What::Read(line) => line.starts_with("bye "),
-            What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
-            What::Wrote(_) => false,
-        };
+        let over = |item: &Item| item.what.is_bye() || item.what.is_gone();
         let is_over = session.items.iter().any(|item| item.ms <= stopping && over(item));
         let late = |item: &Item| item.ms > stopping && (!is_over || item.what.is_goodbye());
         if session.ms <= stopping
@@ -404,12 +395,8 @@ fn check_deliveries(history: &History) -> Result<(), Violation> {
 fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
     let mut claims: HashMap<String, Vec<(usize, u64)>> = HashMap::new();
     for (number, session) in history.sessions.iter().enumerate() {
-        let over = session.items.iter().find(|item| {
-            matches!(
-                item.what,
-                What::Ended | What::Reset | What::Closed(_) | What::Broke | What::Wrote(Sent::Quit)
-            )
-        });
+        let done = |what: &What| what.is_gone() || matches!(what, What::Wrote(Sent::Quit));
+        let over = session.items.iter().find(|item| done(&item.what));
         for item in &session.items {
             if let What::Wrote(sent) = &item.what
                 && let Some(name) = sent.asks_for()

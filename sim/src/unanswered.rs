@@ -45,7 +45,9 @@ fn check_taken(history: &History, around: &Around) -> Result<(), Violation> {
         });
         let lines: Vec<&Sent> = wrote.take(taken).collect();
         let bare = lines.iter().filter(|sent| matches!(sent, Sent::Say { bare: true, .. })).count();
-        let is_login = |sent: &&Sent| matches!(sent, Sent::Proof { .. }) && !before.iter().any(is_welcome);
+        let is_login = |sent: &&Sent| {
+            matches!(sent, Sent::Proof { .. }) && !before.iter().any(|item| item.what.is_welcome())
+        };
         // Up to its welcome every line has one answer.
         let due = if lines.get(answers).is_some_and(is_login) { answers } else { taken - bare };
         if answers < due {
@@ -104,8 +106,8 @@ fn check_last_words(history: &History, scenario: &Scenario, around: &Around) -> 
 /// between ended it, but for the client's own end.
 fn last_words(session: &SessionHistory) -> Option<(impl Iterator<Item = (usize, &Item)>, &Item)> {
     let reset = session.items.iter().position(|item| item.what == What::Reset)?;
-    let welcome = session.items.iter().position(is_welcome)?;
-    let over = session.items.iter().position(|item| item.what != What::Ended && ends(item))?;
+    let welcome = session.items.iter().position(|item| item.what.is_welcome())?;
+    let over = session.items.iter().position(|item| item.what != What::Ended && item.what.is_over())?;
     let between = session.items.iter().enumerate().take(reset).skip(welcome);
     (over == reset).then_some((between, &session.items[reset]))
 }
@@ -113,19 +115,6 @@ fn last_words(session: &SessionHistory) -> Option<(impl Iterator<Item = (usize, 
 /// Whether the client closed its side, too.
 fn ended(session: &SessionHistory) -> bool {
     session.items.iter().any(|item| item.what == What::Ended)
-}
-
-fn is_welcome(item: &Item) -> bool {
-    matches!(&item.what, What::Read(line) if line.starts_with("welcome "))
-}
-
-/// From here on a session may be over.
-fn ends(item: &Item) -> bool {
-    match &item.what {
-        What::Wrote(Sent::Quit) | What::Ended | What::Reset | What::Closed(_) | What::Broke => true,
-        What::Read(line) => line.starts_with("bye "),
-        What::Wrote(_) => false,
-    }
 }
 
 /// What is known of all sessions together.
@@ -141,7 +130,8 @@ impl All {
     fn of(history: &History) -> All {
         let mut all = All { said: Said::of(history), holders: HashMap::new(), read: HashSet::new() };
         for (number, session) in history.sessions.iter().enumerate() {
-            let over_ms = session.items.iter().find(|item| ends(item)).map_or(u64::MAX, |item| item.ms);
+            let over_ms =
+                session.items.iter().find(|item| item.what.is_over()).map_or(u64::MAX, |item| item.ms);
             for item in &session.items {
                 let What::Read(line) = &item.what else { continue };
                 if let Some(name) = line.strip_prefix("welcome ") {
