@@ -26,8 +26,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// or two of everybody, needs no large ones.
 const COPIED_BYTES_MAX: usize = 1024;
 
-/// How much of what a read has brought is wiped when it has been processed.
-const WIPED_BYTES: usize = 1024;
+/// How much of what a read has brought is wiped when it has been processed: whatever is copied, in both places.
+const WIPED_BYTES: usize = COPIED_BYTES_MAX;
 
 thread_local! {
     /// Buffers to read into, for all connections of a thread: none holds one while it waits.
