@@ -106,9 +106,28 @@ impl Graph {
         if left == 0 {
             return None;
         }
-        // What is left is in circles or behind one. Try a few nodes and keep the shortest circle.
-        let candidates = (0..nodes).filter(|&node| waits[node] > 0).take(64);
+        // Try a few of those in one circle, lines before moments, and keep the shortest circle through one of them.
+        let mut circle = self.some_circle(&waits);
+        circle.sort_unstable();
+        let candidates = circle.into_iter().take(64);
         candidates.filter_map(|node| shortest_circle(node, &starts, &successors, &waits)).min_by_key(Vec::len)
+    }
+
+    /// A circle among the nodes that are left, as some are. Each is in one or behind one: whoever goes back from it to what is
+    /// left before it, and so on, comes somewhere a second time.
+    fn some_circle(&self, waits: &[u32]) -> Vec<usize> {
+        let is_left = |node: usize| waits[node] > 0;
+        let left = self.edges.iter().filter(|&&(from, to, _)| is_left(from) && is_left(to));
+        let before: HashMap<usize, usize> = left.map(|&(from, to, _)| (to, from)).collect();
+        let (mut way, mut places) = (Vec::new(), HashMap::new());
+        let mut node = (0..waits.len()).find(|&node| is_left(node)).unwrap_or_default();
+        loop {
+            if let Some(first) = places.insert(node, way.len()) {
+                return way.split_off(first);
+            }
+            way.push(node);
+            node = before[&node];
+        }
     }
 }
 
