@@ -59,8 +59,8 @@ pub(super) struct Session<'a> {
     pub(super) broke: bool,
     /// It read everything that the server wrote for it: to `bye`, or to the end of the stream.
     pub(super) read_to_the_end: bool,
-    /// Up to when it surely held its name, if it was ever welcome.
-    pub(super) surely_until: u64,
+    /// Of the lines of which it read what they led to, the one written last: when that was written, and where it read it.
+    pub(super) got: (u64, usize),
     /// The place of its last item.
     pub(super) last: usize,
 }
@@ -123,7 +123,9 @@ impl<'a> Case<'a> {
 
     /// Takes a session in that is known to its end. Without a welcome it may have held any name that it asked for.
     pub(super) fn add(&mut self, mut session: Session<'a>, asked_for: impl Iterator<Item = &'a str>) {
-        session.surely_until = session.surely_until();
+        let answered =
+            session.lines.iter().rev().find_map(|line| Some((line.at, line.answer.as_ref()?.item)));
+        session.got = answered.unwrap_or_default();
         let unread = !session.read_to_the_end;
         match session.name() {
             Some(name) => {
@@ -156,13 +158,19 @@ impl Session<'_> {
         self.welcome.map_or(u64::MAX, |welcome| welcome.read_at)
     }
 
-    fn surely_until(&self) -> u64 {
+    /// Up to when it surely held its name, if it was ever welcome: nothing comes to whoever does not.
+    pub(super) fn surely_until(&self) -> u64 {
+        let (got, _) = self.got;
         if !self.ended_by_server && !self.broke {
-            return self.ended_at.unwrap_or(u64::MAX);
+            return self.ended_at.unwrap_or(u64::MAX).max(got);
         }
-        // When that happened this side cannot know; but what it wrote and got an answer to was before.
-        let answered = self.lines.iter().rev().find(|line| line.answer.is_some());
-        answered.map_or(0, |line| line.at).max(self.welcomed_at())
+        // When that happened this side cannot know.
+        self.welcomed_at().max(got)
+    }
+
+    /// Up to when it surely has all that came to its name: as what comes to it has no gaps, up to the last of it.
+    pub(super) fn has_all_until(&self) -> u64 {
+        if self.read_to_the_end { self.surely_until() } else { self.got.0 }
     }
 }
 

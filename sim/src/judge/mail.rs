@@ -9,17 +9,22 @@ use super::case::{Case, Delivery};
 /// Checks all messages that were read, and takes down with each line who has it.
 pub(super) fn check(case: &mut Case<'_>) -> Result<(), Violation> {
     let mut last: HashMap<(usize, usize), (usize, usize)> = HashMap::new();
-    for delivery in std::mem::take(&mut case.deliveries) {
-        check_one(case, &delivery)?;
-        let Delivery { reader, item, text, cause: (sender, number), .. } = delivery;
+    let deliveries = std::mem::take(&mut case.deliveries);
+    for delivery in &deliveries {
+        check_one(case, delivery)?;
+        let &Delivery { reader, item, text, cause: (sender, number), .. } = delivery;
         if let Some(before) = last.insert((reader, sender), (number, item))
             && before.0 > number
         {
             let what = format!("{text:?} came behind what its sender sent later");
             return Err(Violation::new("G2", what, &[(reader, before.1), (reader, item)]));
         }
-        case.sessions[sender].lines[number].delivered.push(reader);
+        let line = &mut case.sessions[sender].lines[number];
+        line.delivered.push(reader);
+        let got = (line.at, item);
+        case.sessions[reader].got = case.sessions[reader].got.max(got);
     }
+    case.deliveries = deliveries;
     Ok(())
 }
 
