@@ -115,3 +115,24 @@ fn g6_what_one_reads_to_the_end_is_not_excused_by_the_next_of_its_name() {
     let violation = judged(None).expect_err("a line is missing");
     assert_eq!((violation.rule.as_str(), violation.witness), ("G6", vec![(0, 2), (0, 3), (1, 3)]));
 }
+
+/// eve breaks off before she reads what becomes of her name, but not before she says something.
+#[test]
+fn g8_nobody_speaks_under_a_name_that_it_never_asked_for_or_was_refused() {
+    let judged = |from: &str| {
+        let eve = [
+            (1, What::Wrote(Sent::Name("al".to_owned()))),
+            (1, What::Wrote(Sent::Name("eve".to_owned()))),
+            say(1, 2, &["al"]),
+            read(1, "error name-taken: al"),
+            (1, What::Reset),
+            read(0, &format!("from {from}: m1.2")),
+        ];
+        judged(&["al"], eve)
+    };
+    assert_eq!(judged("eve"), Ok(()));
+    for forged in ["mallory", "al", "Eve"] {
+        let violation = judged(forged).expect_err("a forged sender");
+        assert_eq!((violation.rule.as_str(), violation.witness), ("G8", vec![(1, 2), (0, 2)]), "{forged}");
+    }
+}

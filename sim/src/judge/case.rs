@@ -45,6 +45,8 @@ pub(super) struct Delivery<'a> {
 pub(super) struct Session<'a> {
     /// The name it was welcome under, as it was spelled.
     pub(super) name: Option<(&'a str, NameId)>,
+    /// If it was welcome under none, as far as it knows: those that it may have been given, as spelled.
+    pub(super) asked_for: Vec<&'a str>,
     /// Its lines, in the order written.
     pub(super) lines: Vec<Line<'a>>,
     /// What it read, in order: which line caused it.
@@ -122,7 +124,7 @@ impl<'a> Case<'a> {
     }
 
     /// Takes a session in that is known to its end. Without a welcome it may have held any name that it asked for.
-    pub(super) fn add(&mut self, mut session: Session<'a>, asked_for: impl Iterator<Item = &'a str>) {
+    pub(super) fn add(&mut self, mut session: Session<'a>) {
         let answered =
             session.lines.iter().rev().find_map(|line| Some((line.at, line.answer.as_ref()?.item)));
         session.got = answered.unwrap_or_default();
@@ -132,7 +134,7 @@ impl<'a> Case<'a> {
                 self.known[name].holders.push(self.sessions.len());
                 self.known[name].unread |= unread;
             }
-            None => asked_for.for_each(|name| {
+            None => session.asked_for.iter().for_each(|name| {
                 let name = self.name(name);
                 self.known[name].unread |= unread;
             }),
@@ -152,6 +154,11 @@ impl Session<'_> {
     /// The name it was welcome under.
     pub(super) fn name(&self) -> Option<NameId> {
         self.name.map(|(_, name)| name)
+    }
+
+    /// Whether it can have spoken under this name, spelled like this.
+    pub(super) fn may_be(&self, spelled: &str) -> bool {
+        self.name.map_or_else(|| self.asked_for.contains(&spelled), |(name, _)| name == spelled)
     }
 
     pub(super) fn welcomed_at(&self) -> u64 {

@@ -40,7 +40,7 @@ fn check_one(case: &Case<'_>, delivery: &Delivery<'_>) -> Result<(), Violation> 
     if message.text != text {
         return fault("G6", format!("{:?} arrived as {text:?}", message.text));
     }
-    if case.sessions[sender].name.is_some_and(|(name, _)| name != from) {
+    if !case.sessions[sender].may_be(from) {
         return fault("G8", format!("{text:?} was not sent by {from}"));
     }
     let session = &case.sessions[reader];

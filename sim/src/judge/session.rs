@@ -29,9 +29,13 @@ pub(super) fn read<'a>(
     for (place, item) in items.iter().enumerate() {
         reader.item(place, item)?;
     }
-    let Reader { session, asked, .. } = reader;
-    let names = asked.into_iter().filter_map(|sent| sent.asks_for().map(String::as_str));
-    case.add(session, names);
+    let Reader { mut session, asked, .. } = reader;
+    if session.name.is_none() {
+        // Whatever was answered was refused.
+        let open = asked.iter().zip(&session.lines).filter(|(_, line)| line.answer.is_none());
+        session.asked_for = open.filter_map(|(sent, _)| sent.asks_for().map(String::as_str)).collect();
+    }
+    case.add(session);
     Ok(())
 }
 
