@@ -70,8 +70,10 @@ impl Net {
         let mut door = lock(&self.doors[number % self.doors.len()]);
         if door.closed {
             made.found_closed_at.get_or_insert(self.world.now());
+            self.world.log().marks.hit("nobody listened any more");
+            return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        if door.closed || self.world.goes_wrong(self.world.faults.refuse) {
+        if self.world.goes_wrong(self.world.faults.refuse) {
             self.world.log().marks.hit("a connection was refused");
             return Err(io::ErrorKind::ConnectionRefused.into());
         }

@@ -54,6 +54,7 @@ impl Runtime for SimRuntime {
             yield_now().await;
         }
         if self.world.goes_wrong(self.world.faults.slow_password) {
+            self.world.log().marks.hit("a password took its time");
             let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
             self.world.clone().sleep_until(self.world.now() + ms).await;
         }

@@ -119,7 +119,7 @@ fn apply(scenario: &mut Scenario, change: Change) {
             }
         }
         Change::Fault(fault) => {
-            *FAULTS[fault](&mut scenario.faults) = 0;
+            *FAULTS[fault].0(&mut scenario.faults) = 0;
             let until_ms = std::mem::take(&mut scenario.faults.until_ms);
             if scenario.faults != Faults::default() {
                 scenario.faults.until_ms = until_ms;
@@ -217,22 +217,25 @@ fn simplify(op: &mut Op) {
     }
 }
 
-/// Every kind of fault.
-const FAULTS: [fn(&mut Faults) -> &mut u32; 14] = [
-    |faults| &mut faults.torn_read,
-    |faults| &mut faults.torn_write,
-    |faults| &mut faults.spurious_wake,
-    |faults| &mut faults.interrupt,
-    |faults| &mut faults.delay,
-    |faults| &mut faults.slow_write,
-    |faults| &mut faults.clog,
-    |faults| &mut faults.reset,
-    |faults| &mut faults.accept_error,
-    |faults| &mut faults.refuse,
-    |faults| &mut faults.reset_loses,
-    |faults| &mut faults.slow_password,
-    |faults| &mut faults.password_panic,
-    |faults| &mut faults.clock_jump,
+/// The rate of one kind of faults.
+type Knob = fn(&mut Faults) -> &mut u32;
+
+/// Every kind of fault, and the mark of having met it.
+const FAULTS: [(Knob, &str); 14] = [
+    (|faults| &mut faults.torn_read, "a read was torn"),
+    (|faults| &mut faults.torn_write, "a write was torn"),
+    (|faults| &mut faults.spurious_wake, "there was nothing to read, though it had been said"),
+    (|faults| &mut faults.interrupt, "a read was interrupted"),
+    (|faults| &mut faults.delay, "what was written took its time"),
+    (|faults| &mut faults.slow_write, "a write had to wait"),
+    (|faults| &mut faults.clog, "a link was clogged"),
+    (|faults| &mut faults.reset, "a connection broke by itself"),
+    (|faults| &mut faults.accept_error, "accepting failed"),
+    (|faults| &mut faults.refuse, "a connection was refused"),
+    (|faults| &mut faults.reset_loses, "a reset destroyed bytes on their way"),
+    (|faults| &mut faults.slow_password, "a password took its time"),
+    (|faults| &mut faults.password_panic, "what verifies a password panicked"),
+    (|faults| &mut faults.clock_jump, "the clock jumped"),
 ];
 
 /// Whatever has a usual value.
@@ -255,6 +258,7 @@ mod tests {
     use super::*;
     use crate::choice::Choices;
     use crate::engine::volume::run;
+    use crate::marks::WANTED;
     use crate::scenario::Script;
     use crate::swarm::Profile;
     use crate::world::Record;
@@ -280,6 +284,36 @@ mod tests {
             other_numbers(&mut scenario, &mut Rng::with_seed(seed));
             let outcome = run(&scenario, Choices::of_seed(seed), Record::default());
             assert_eq!(outcome.violation, None, "of seed {seed}");
+        }
+    }
+
+    /// Or a knob may do nothing, and nobody would know.
+    #[test]
+    fn every_fault_is_there_and_shows_by_its_mark_when_it_alone_is_turned_on() {
+        let mut all = Faults { until_ms: 1, ..Faults::default() };
+        FAULTS.iter().for_each(|(fault, _)| *fault(&mut all) += 1);
+        let fields = serde_json::to_value(&all).unwrap();
+        assert!(fields.as_object().unwrap().values().all(|rate| *rate == 1), "{fields}");
+        // al gives a password, and says something to bob; he answers, and breaks off.
+        let al = Op::Prove { name: "al".to_owned(), right: true, insist: true };
+        let bob = Op::LogIn { name: "bob".to_owned(), insist: true };
+        let say = |to: &str| Op::Say { to: vec![to.to_owned()], bytes: 8 };
+        let script =
+            |log_in: Op, to: &str, end: Op| Script { ops: vec![Op::Connect, log_in, say(to), say(to), end] };
+        let clients = vec![script(al, "bob", Op::Quit), script(bob, "al", Op::Reset)];
+        let scenario = Scenario { accounts: vec!["al".to_owned()], clients, ..Scenario::default() };
+        for (fault, mark) in FAULTS {
+            let is_met = |rate: u32| {
+                let mut scenario = scenario.clone();
+                scenario.faults.until_ms = 20_000;
+                *fault(&mut scenario.faults) = rate;
+                (0..20).any(|seed| {
+                    run(&scenario, Choices::of_seed(seed), Record::default()).marks.met.contains_key(mark)
+                })
+            };
+            assert!(WANTED.contains(&mark), "{mark}");
+            assert!(is_met(300), "never: {mark}");
+            assert!(!is_met(0), "without its fault: {mark}");
         }
     }
 

@@ -91,6 +91,7 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
             queue.end(Some(Owner::Server));
         }
         if world.goes_wrong(world.faults.clock_jump) {
+            world.log().marks.hit("the clock jumped");
             let jump = world.choices().pick(JUMPS_MS.len());
             world.advance_to(world.now() + JUMPS_MS[jump]);
         }

@@ -213,10 +213,11 @@ impl SimStream {
     }
 
     /// A part of `length` bytes: all of them if nothing goes wrong.
-    fn part(&self, length: usize, torn: u32) -> usize {
+    fn part(&self, length: usize, torn: u32, mark: &'static str) -> usize {
         if length < 2 || !self.0.world.goes_wrong(torn) {
             return length;
         }
+        self.0.world.log().marks.hit(mark);
         let parts = [1, length / 2, length - 1];
         let part = self.0.world.choices().pick(parts.len());
         parts[part].max(1)
@@ -276,13 +277,22 @@ impl Reader for SimStream {
             };
         }
         if self.0.side == Side::Server && world.goes_wrong(world.faults.interrupt) {
+            world.log().marks.hit("a read was interrupted");
             return Err(io::ErrorKind::Interrupted.into());
         }
         let late = pipe.arrives_at.max(clogged_until) > world.now() && !reset;
-        if late || (pipe.bytes.is_empty() && !pipe.ended) || world.goes_wrong(world.faults.spurious_wake) {
+        if late || (pipe.bytes.is_empty() && !pipe.ended) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let length = self.part(pipe.bytes.len().min(buffer.len()).min(most), world.faults.torn_read);
+        if world.goes_wrong(world.faults.spurious_wake) {
+            world.log().marks.hit("there was nothing to read, though it had been said");
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let length = self.part(
+            pipe.bytes.len().min(buffer.len()).min(most),
+            world.faults.torn_read,
+            "a read was torn",
+        );
         pipe.bytes.read_exact(&mut buffer[..length])?;
         if let Some(writer) = pipe.writer.take() {
             writer.wake();
@@ -299,7 +309,10 @@ impl AsyncWrite for SimStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let world = &self.0.world;
         let mut link = self.0.link();
-        if !link.reset && (link.outgoing(self.0.side).abandoned || world.goes_wrong(world.faults.reset)) {
+        if !link.reset && link.outgoing(self.0.side).abandoned {
+            link.reset(world);
+        } else if !link.reset && world.goes_wrong(world.faults.reset) {
+            world.log().marks.hit("a connection broke by itself");
             link.reset(world);
         }
         if link.reset {
@@ -340,9 +353,10 @@ impl AsyncWrite for SimStream {
             }
             return Poll::Pending;
         }
-        let length = self.part(bytes.len().min(room), world.faults.torn_write);
+        let length = self.part(bytes.len().min(room), world.faults.torn_write, "a write was torn");
         pipe.bytes.extend(&bytes[..length]);
         if world.goes_wrong(world.faults.delay) {
+            world.log().marks.hit("what was written took its time");
             let delay = [10, 100, 1000];
             pipe.arrives_at = world.now() + delay[world.choices().pick(delay.len())];
         }
