@@ -97,6 +97,7 @@ pub const WANTED: &[&str] = &[
     "a client left while its password was verified",
     "lines were taken at their pace",
     "all outboxes together were full",
+    "mail came to somebody who came when faults were over",
     "a list of peers took several lines",
     "a message without a receipt went to the same as the one before",
 ];

@@ -14,6 +14,9 @@ const LINGER_MS: u64 = 1_000;
 
 const MINUTE_MS: u64 = 60_000;
 
+/// How long accepting fails at a time, in milliseconds, and more.
+const ACCEPTING_FAILS_MS_MAX: u64 = 1_000;
+
 /// Checks who was refused and who was not.
 ///
 /// # Errors
@@ -45,10 +48,16 @@ pub(crate) fn may_be_dropped(history: &History, scenario: &Scenario, number: usi
     // Whoever broke its connection at once may have been told, too.
     let unread =
         |it: &SessionHistory| silent(it) && it.items.iter().any(|item| matches!(item.what, What::Reset));
-    let refused = history.sessions.iter().filter(|other| refusal(other).is_some() || unread(other));
-    let told = refused.filter(|other| {
-        other.ms <= session.ms && session.ms <= other.ms.saturating_add(scenario.limits.refusal_ms_max)
-    });
+    let refused = |other: &SessionHistory| {
+        (refusal(other).is_some() || unread(other))
+            && session.ms <= other.ms.saturating_add(scenario.limits.refusal_ms_max)
+    };
+    // Whoever came while faults were on, or when accepting might still fail, may have been let in and told at any time since.
+    let until = scenario.faults.until_ms;
+    let late = |other: &SessionHistory| until > 0 && other.ms < until.saturating_add(ACCEPTING_FAILS_MS_MAX);
+    let came =
+        history.sessions.iter().filter(|other| other.ms <= session.ms && !std::ptr::eq(*other, session));
+    let told = came.filter(|other| late(other) || refused(other));
     silent(session) && told.count() >= scenario.limits.refusals_max && is_limited(scenario)
 }
 

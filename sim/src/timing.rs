@@ -69,8 +69,10 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     if panics == Faults::default() && !scenario.delays_guesses() && scenario.lines_per_second_max.is_none() {
         check_verdicts(history)?;
     }
-    if scenario.is_calm() {
+    if scenario.is_calm_without_faults() {
         check_broken(history, scenario, &around.unserved)?;
+    }
+    if scenario.is_calm() {
         if scenario.lines_per_second_max.is_none() {
             check_farewells(history, around)?;
         }
@@ -103,8 +105,14 @@ pub fn marks(history: &History, scenario: &Scenario) -> impl Iterator<Item = &'s
             session.items.iter().any(|item| item.what.is_bye_too_slow())
                 && bytes(session) < scenario.outbox_bytes_max / 2
         });
+    let late = |session: &SessionHistory| {
+        let is_mail = |item: &Item| matches!(&item.what, What::Read(line) if line.starts_with("from "));
+        session.ms >= scenario.faults.until_ms && session.items.iter().any(is_mail)
+    };
+    let late = scenario.faults != Faults::default() && history.sessions.iter().any(late);
     let paced = paced.then_some("lines were taken at their pace");
-    paced.into_iter().chain(full.then_some("all outboxes together were full"))
+    let late = late.then_some("mail came to somebody who came when faults were over");
+    paced.into_iter().chain(full.then_some("all outboxes together were full")).chain(late)
 }
 
 /// When each line was written that surely was heard, and when its answer was read. (A list of peers and its parts do not count:
@@ -307,13 +315,14 @@ fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Res
     Ok(())
 }
 
-/// No connection broke that its client did not break, but for those that had not been accepted when the server stopped,
-/// and those that were dropped while others were being refused.
+/// No connection broke that was made when faults were over and that its client did not break, but for those that had not been
+/// accepted when the server stopped, and those that were dropped while others were being refused.
 fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> Result<(), Violation> {
     for (number, session) in history.sessions.iter().enumerate() {
         let broke = session.items.iter().position(|item| matches!(item.what, What::Broke));
         let reset = session.items.iter().any(|item| matches!(item.what, What::Reset));
         if let Some(broke) = broke
+            && session.ms >= scenario.faults.until_ms
             && !reset
             && !unserved.contains(&number)
             && !refusals::may_be_dropped(history, scenario, number)

@@ -55,6 +55,25 @@ fn g6_what_is_said_before_a_break_reaches_those_who_are_there() {
     assert_eq!(rule(&history, &scenario, &around).as_deref(), Some("G6"));
 }
 
+/// Whoever comes while things go wrong by themselves may be broken by that, and nobody who comes later.
+#[test]
+fn g6_when_faults_are_over_nobody_is_broken_who_comes_and_reads() {
+    let ops = [Op::Connect, log_in("al"), Op::Sleep(100), say("al", 8), Op::Quit];
+    let faults = |until_ms| Faults { until_ms, spurious_wake: 1, ..Faults::default() };
+    let scenario = |until_ms| Scenario {
+        faults: faults(until_ms),
+        clients: vec![Script { ops: [&[Op::Sleep(50)], &ops[..]].concat() }],
+        ..Scenario::default()
+    };
+    let mut history = good(&scenario(50));
+    let around = around(&history);
+    assert_eq!(check(&history, &scenario(50), &around), Ok(()));
+    history.sessions[0].items.last_mut().unwrap().what = What::Broke;
+    assert_eq!(judge(&history), Ok(()), "an order alone does not tell");
+    assert_eq!(check(&history, &scenario(51), &around), Ok(()));
+    assert_eq!(rule(&history, &scenario(50), &around).as_deref(), Some("G6"));
+}
+
 fn is_message(item: &Item) -> bool {
     matches!(&item.what, What::Read(line) if line.starts_with("from "))
 }
