@@ -188,7 +188,30 @@ fn idle(seed: u64) -> Scenario {
 
 /// A few clients, everything, and half of the time everything goes wrong.
 pub fn scenario(seed: u64) -> Scenario {
-    ordered(without_orders(seed), seed)
+    ordered(outlasted(without_orders(seed), seed), seed)
+}
+
+/// The same, but what goes wrong by itself does so up to some moment, and mostly some clients come once more when that is over:
+/// they must be served like anybody. That has a stream of random numbers of its own.
+fn outlasted(mut scenario: Scenario, seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0x0a_f7e4);
+    if scenario.faults == Faults::default() {
+        return scenario;
+    }
+    let until_ms = rng.u64(100..=20_000);
+    scenario.faults.until_ms = until_ms;
+    let names = asked_for(&scenario);
+    if names.is_empty() || rng.u32(0..3) == 0 {
+        return scenario;
+    }
+    for Script { ops } in &mut scenario.clients {
+        let log_in = ops.iter().rfind(|op| matches!(op, Op::LogIn { .. } | Op::Prove { .. })).cloned();
+        let Some(log_in) = log_in.filter(|_| rng.bool()) else { continue };
+        let to = vec![spelled(&mut rng, &names), spelled(&mut rng, &names)];
+        let stay = Op::Sleep(rng.u64(0..=500));
+        ops.extend([Op::Sleep(until_ms), Op::Connect, log_in, Op::Say { to, bytes: 8 }, stay, Op::Quit]);
+    }
+    scenario
 }
 
 fn without_orders(seed: u64) -> Scenario {
