@@ -17,6 +17,9 @@ use crate::history::{History, Recorder};
 use crate::marks::Marks;
 use crate::scenario::{Faults, When};
 
+/// How far a clock jumps, in milliseconds.
+const JUMPS_MS: [u64; 3] = [100, 1_000, 5_000];
+
 /// A task, as an engine takes it.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -267,6 +270,15 @@ impl World {
                 Some(waker) => waker.wake(),
                 None => break,
             }
+        }
+    }
+
+    /// The clock may jump ahead, though there is something to do.
+    pub fn perhaps_jump(&self) {
+        if self.goes_wrong(self.faults.clock_jump) {
+            self.log().marks.hit("the clock jumped");
+            let jump = self.choices().pick(JUMPS_MS.len());
+            self.advance_to(self.now() + JUMPS_MS[jump]);
         }
     }
 

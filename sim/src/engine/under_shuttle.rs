@@ -156,6 +156,9 @@ fn execute(scenario: &Scenario, choices: Choices, record: Record, signs: &Arc<Si
             signs.server_over.store(false, Ordering::SeqCst);
         } else if !stage.rest() {
             break;
+        } else {
+            // For those whose moment has come there is something to do.
+            stage.world.perhaps_jump();
         }
     }
     abort(&tasks, |_| true);

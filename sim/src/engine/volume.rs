@@ -14,9 +14,6 @@ use crate::world::{Owner, Record, lock};
 /// A run that takes more steps than this while no time passes hangs.
 const STEPS_MAX: u64 = 2_000_000;
 
-/// How far a clock jumps, in milliseconds.
-const JUMPS_MS: [u64; 3] = [100, 1_000, 5_000];
-
 /// Who a task is.
 struct Who {
     number: u64,
@@ -90,11 +87,7 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
             server_over = true;
             queue.end(Some(Owner::Server));
         }
-        if world.goes_wrong(world.faults.clock_jump) {
-            world.log().marks.hit("the clock jumped");
-            let jump = world.choices().pick(JUMPS_MS.len());
-            world.advance_to(world.now() + JUMPS_MS[jump]);
-        }
+        world.perhaps_jump();
         let mut ready = lock(&queue.ready);
         if ready.is_empty() {
             drop(ready);
