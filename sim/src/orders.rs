@@ -75,11 +75,12 @@ pub async fn give(what: &Command, operator: &Operator, scenario: &Scenario, worl
 /// The first violation found.
 pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     check_settled(scenario, around)?;
+    let prompt = scenario.is_prompt();
     for (number, session) in history.sessions.iter().enumerate() {
         let case = Case { scenario, around, number, session };
         case.check_kicked()?;
         case.check_let_in()?;
-        if scenario.is_prompt() {
+        if prompt {
             case.check_ended()?;
             case.check_refused()?;
         }
