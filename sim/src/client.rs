@@ -2,7 +2,9 @@
 //! same clients talk over real sockets.
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, BufRead as _};
+use std::iter::repeat_n;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -235,9 +237,9 @@ impl<P: Place> Player<P> {
     /// Writes lines, all in one call. If the connection breaks, the reading half sees it, too.
     async fn write(&mut self, lines: impl IntoIterator<Item = Sent>, ending: &str) {
         let Some(connection) = &mut self.connection else { return };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(256);
         for sent in lines {
-            bytes.extend(line(&sent, connection.session, &self.limits));
+            push_line(&mut bytes, &sent, connection.session, &self.limits);
             bytes.extend(ending.as_bytes());
             connection.lines += 1;
             self.recorder.write_down(connection.session, self.place.now(), What::Wrote(sent));
@@ -274,27 +276,34 @@ impl<P: Place> Player<P> {
     }
 }
 
-/// The bytes of a line, without its newline.
-pub(crate) fn line(sent: &Sent, session: usize, limits: &Limits) -> Vec<u8> {
+/// Appends a line, without its newline.
+pub(crate) fn push_line(bytes: &mut Vec<u8>, sent: &Sent, session: usize, limits: &Limits) {
+    let mut push = |part: &[u8]| bytes.extend_from_slice(part);
     match sent {
-        Sent::Name(name) => name.clone().into_bytes(),
-        Sent::Proof { name, right: true } => format!("{name} {}", password(name)).into_bytes(),
-        Sent::Proof { name, right: false } => format!("{name} guess").into_bytes(),
-        Sent::Say { number, to, text, bare } => (head(to, &tag(session, *number), *bare) + text).into_bytes(),
-        Sent::Ping { number } => format!("/ping {}", token(session, *number)).into_bytes(),
-        Sent::Who => b"/who".to_vec(),
-        Sent::Quit => b"/quit".to_vec(),
+        Sent::Name(name) => push(name.as_bytes()),
+        Sent::Proof { name, right: true } => push(format!("{name} {}", password(name)).as_bytes()),
+        Sent::Proof { name, right: false } => push(format!("{name} guess").as_bytes()),
+        Sent::Say { number, to, text, bare } => {
+            push(head(to, &tag(session, *number), *bare).as_bytes());
+            push(text.as_bytes());
+        }
+        Sent::Ping { number } => push(format!("/ping {}", token(session, *number)).as_bytes()),
+        Sent::Who => push(b"/who"),
+        Sent::Quit => push(b"/quit"),
         Sent::Bad(rule) => match rule {
-            BadLine::TooLong => vec![b'y'; limits.line_bytes_max + 1],
-            BadLine::LongTail => [&vec![b'y'; limits.line_bytes_max][..], b"al, bob: forged"].concat(),
-            BadLine::NotUtf8 => b"al: \xff\xfe".to_vec(),
-            BadLine::Escape => b"al: \x1b[31mfrom al: forged".to_vec(),
-            BadLine::EscapeLate => b"al: a text longer than a vector register \x1b[2J".to_vec(),
-            BadLine::EscapeC1 => "al: \u{9b}31mforged".into(),
-            BadLine::NoRecipient => b" , : text".to_vec(),
-            BadLine::NoColon => b"from al, forged".to_vec(),
-            BadLine::Empty => b"al:   ".to_vec(),
-            BadLine::Command => b"/welcome al".to_vec(),
+            BadLine::TooLong => push(&vec![b'y'; limits.line_bytes_max + 1]),
+            BadLine::LongTail => {
+                push(&vec![b'y'; limits.line_bytes_max]);
+                push(b"al, bob: forged");
+            }
+            BadLine::NotUtf8 => push(b"al: \xff\xfe"),
+            BadLine::Escape => push(b"al: \x1b[31mfrom al: forged"),
+            BadLine::EscapeLate => push(b"al: a text longer than a vector register \x1b[2J"),
+            BadLine::EscapeC1 => push("al: \u{9b}31mforged".as_bytes()),
+            BadLine::NoRecipient => push(b" , : text"),
+            BadLine::NoColon => push(b"from al, forged"),
+            BadLine::Empty => push(b"al:   "),
+            BadLine::Command => push(b"/welcome al"),
         },
     }
 }
@@ -315,19 +324,25 @@ fn head(to: &[String], tag: &str, bare: bool) -> String {
     head
 }
 
-/// A text that begins with its tag and is so long, with all that might be lost, cut or taken for something else.
+/// What might be lost, cut or taken for something else.
+const FRAGILE: &str = " x:  y, z\t\u{e9}\u{1f600}; from al: /quit";
+
+/// A text that begins with its tag and is so long, with all that is fragile.
 fn text(tag: &str, bytes: usize) -> String {
-    let mut text = format!("m{tag}");
+    let mut text = String::with_capacity(bytes.max(1 + tag.len()));
+    text.push('m');
+    text.push_str(tag);
     if bytes < text.len() + 2 {
         return text; // there is no room for a blank and something behind it
     }
-    for c in " x:  y, z\t\u{e9}\u{1f600}; from al: /quit".chars().cycle() {
-        if text.len() + c.len_utf8() >= bytes {
+    loop {
+        let length = FRAGILE.floor_char_boundary(bytes - 1 - text.len());
+        text.push_str(&FRAGILE[..length]);
+        if length < FRAGILE.len() {
             break;
         }
-        text.push(c);
     }
-    (text.len()..bytes).for_each(|_| text.push('x'));
+    text.extend(repeat_n('x', bytes - text.len()));
     text
 }
 
@@ -352,16 +367,12 @@ async fn read<P: Place>(
         }
         match reader.try_read(&mut buffer) {
             Ok(0) if lock(&seen).write_failed => break What::Broke,
-            Ok(0) => break What::Closed(String::from_utf8_lossy(&partial).into_owned()),
+            Ok(0) => break What::Closed(lossy(partial)),
             Ok(length) => {
-                for part in buffer[..length].split_inclusive(|&byte| byte == b'\n') {
-                    partial.extend_from_slice(part);
-                    if partial.pop_if(|&mut byte| byte == b'\n').is_some() {
-                        let line = String::from_utf8_lossy(&partial).into_owned();
-                        partial.clear();
-                        heed(&mut lock(&seen), &line);
-                        recorder.write_down(session, place.now(), What::Read(line));
-                    }
+                let mut bytes = &buffer[..length];
+                while let Some(line) = next_line(&mut bytes, &mut partial) {
+                    heed(&mut lock(&seen), &line);
+                    recorder.write_down(session, place.now(), What::Read(line));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -372,6 +383,18 @@ async fn read<P: Place>(
     recorder.write_down(session, place.now(), end);
     lock(&seen).over = true;
     wake(&seen);
+}
+
+/// The next line, without its newline, if the end of it is here; what there is of it otherwise stays.
+fn next_line(bytes: &mut &[u8], partial: &mut Vec<u8>) -> Option<String> {
+    bytes.read_until(b'\n', partial).ok()?;
+    partial.pop_if(|&mut byte| byte == b'\n')?;
+    Some(lossy(mem::take(partial)))
+}
+
+/// What is no text is replaced.
+pub(crate) fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Waits until there is something to read. `false` if this side has broken the connection.
@@ -391,15 +414,17 @@ async fn readable(reader: &mut impl Reader, seen: &Mutex<Seen>) -> bool {
 fn heed(seen: &mut Seen, line: &str) {
     seen.welcome |= line.starts_with("welcome ");
     const REFUSALS: [&str; 7] = [
-        "error name-taken",
-        "error bad-name",
-        "error no-such-account",
-        "error name-reserved",
-        "error wrong-password",
-        "error account-required",
-        "error unencrypted",
+        "name-taken",
+        "bad-name",
+        "no-such-account",
+        "name-reserved",
+        "wrong-password",
+        "account-required",
+        "unencrypted",
     ];
-    seen.refusals += usize::from(REFUSALS.iter().any(|refusal| line.starts_with(refusal)));
+    if let Some(error) = line.strip_prefix("error ") {
+        seen.refusals += usize::from(REFUSALS.iter().any(|refusal| error.starts_with(refusal)));
+    }
     seen.pongs += usize::from(line.starts_with("pong"));
 }
 

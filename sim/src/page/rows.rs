@@ -121,8 +121,9 @@ impl Story {
         let said = |says: &str, line: Option<String>| Said { says: says.to_owned(), line, brief: None };
         let (kind, said) = match &item.what {
             What::Wrote(sent) => {
-                let line = client::line(sent, session, &failing.scenario.limits);
-                let line = String::from_utf8_lossy(&line).into_owned();
+                let mut line = Vec::new();
+                client::push_line(&mut line, sent, session, &failing.scenario.limits);
+                let line = client::lossy(line);
                 passed.written.push((row, words::key_of_sent(sent, &line, recipients_max)));
                 ("wrote", said("writes", Some(line)))
             }
