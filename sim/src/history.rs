@@ -179,7 +179,8 @@ impl Sent {
 
 /// What makes a line unique: its session and its number in it.
 pub fn tag(session: usize, number: usize) -> String {
-    format!("{session}.{number}")
+    let (mut before, mut behind) = (itoa::Buffer::new(), itoa::Buffer::new());
+    [before.format(session), ".", behind.format(number)].concat()
 }
 
 /// The token of a ping: more than a word.
