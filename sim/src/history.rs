@@ -194,6 +194,23 @@ pub fn untag(tag: &str) -> Option<(usize, usize)> {
     Some((session.parse().ok()?, number.parse().ok()?))
 }
 
+/// A message as the server hands it on.
+pub(crate) struct Delivered<'a> {
+    pub(crate) from: &'a str,
+    pub(crate) text: &'a str,
+    /// The session and the number of the line that it says it is, if it says that.
+    pub(crate) cause: Option<(usize, usize)>,
+}
+
+/// The message that this line of the server's is, if it is one.
+pub(crate) fn delivered(line: &str) -> Option<Delivered<'_>> {
+    // No name has a colon in it.
+    let (from, text) = line.strip_prefix("from ")?.split_once(':')?;
+    let text = text.strip_prefix(' ')?;
+    let tag = text.strip_prefix('m').and_then(|text| text.split(' ').next());
+    Some(Delivered { from, text, cause: tag.and_then(untag) })
+}
+
 /// Writes down what clients do and see while they do it, and knows who waits for the server.
 #[derive(Debug, Default)]
 pub struct Recorder {

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report, is_goodbye};
+use crate::history::{
+    History, Item, Sent, SessionHistory, What, delivered, is_bare_report, is_goodbye, untag,
+};
 use crate::judge::{Violation, same};
 use crate::orders::{self, Given};
 use crate::scenario::{Faults, Scenario};
@@ -369,25 +371,29 @@ fn check_answers(history: &History, around: &Around) -> Result<(), Violation> {
 
 /// A message has arrived before its sender is told of those whom it does not reach and time passes.
 fn check_deliveries(history: &History) -> Result<(), Violation> {
-    let mut reported: HashMap<&str, u64> = HashMap::new();
+    // By the session and the number of the line. What was not reported is as if that came last of all.
+    let mut reported: Vec<Vec<u64>> = vec![Vec::new(); history.sessions.len()];
     let items = || {
         history.sessions.iter().enumerate().flat_map(|(number, session)| {
             session.items.iter().enumerate().map(move |(place, item)| ((number, place), item))
         })
     };
-    for (_, item) in items() {
+    for ((session, _), item) in items() {
         if let What::Read(line) = &item.what
             && let Some((_, tag)) =
                 line.strip_prefix("error no-such-peer: ").and_then(|line| line.rsplit_once('~'))
+            && let Some((sender, number)) = untag(tag)
+            && sender == session
         {
-            reported.insert(tag, item.ms);
+            let reported = &mut reported[sender];
+            reported.resize(reported.len().max(number + 1), u64::MAX);
+            reported[number] = item.ms;
         }
     }
     for (here, item) in items() {
         if let What::Read(line) = &item.what
-            && let Some((_, text)) = line.strip_prefix("from ").and_then(|line| line.split_once(':'))
-            && let Some(&then) =
-                text.strip_prefix(" m").and_then(|text| reported.get(text.split(' ').next()?))
+            && let Some((sender, number)) = delivered(line).and_then(|message| message.cause)
+            && let Some(&then) = reported.get(sender).and_then(|lines| lines.get(number))
             && item.ms > then
         {
             let what = format!(

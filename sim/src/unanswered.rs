@@ -4,7 +4,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::fairness::Said;
-use crate::history::{History, Item, Sent, SessionHistory, What, is_bare_report, untag};
+use crate::history::{History, Item, Sent, SessionHistory, What, delivered, is_bare_report};
 use crate::judge::{Violation, same};
 use crate::orders;
 use crate::scenario::Scenario;
@@ -137,9 +137,8 @@ impl All {
                 if let Some(name) = line.strip_prefix("welcome ") {
                     all.holders.entry(same(name)).or_default().push((item.at, over_ms, number));
                 }
-                let text = line.strip_prefix("from ").and_then(|line| line.split_once(": m"));
-                let tag = text.and_then(|(_, text)| untag(text.split(' ').next()?));
-                all.read.extend(tag.map(|tag| (number, tag)));
+                let cause = delivered(line).and_then(|message| message.cause);
+                all.read.extend(cause.map(|cause| (number, cause)));
             }
         }
         all.holders.values_mut().for_each(|holders| holders.sort_unstable());

@@ -3,7 +3,7 @@
 
 use super::case::{Answer, Case, Delivery, Line, Login, Mail, Message, NameId, Session, Told};
 use super::{REFUSALS, Violation, same};
-use crate::history::{History, Item, Logins, Orders, Sent, What, tag, token, untag};
+use crate::history::{Delivered, History, Item, Logins, Orders, Sent, What, delivered, tag, token};
 use crate::scenario::BadLine;
 
 /// Takes a session into the case.
@@ -112,12 +112,10 @@ impl<'a> Reader<'a, '_> {
         }
         match word {
             "from" => {
-                // No name has a colon in it.
-                let said =
-                    rest.split_once(':').and_then(|(from, text)| Some((from, text.strip_prefix(' ')?)));
-                let Some((from, text)) = said else { return Err(strange(here, line)) };
-                let tagged = text.split(' ').next().and_then(|tag| untag(tag.strip_prefix('m')?));
-                let Some(cause) = tagged.filter(|cause| cause.0 < self.sessions) else {
+                let Some(Delivered { from, text, cause }) = delivered(line) else {
+                    return Err(strange(here, line));
+                };
+                let Some(cause) = cause.filter(|cause| cause.0 < self.sessions) else {
                     let what = format!("a message that nobody sent: {text:?}");
                     return Err(Violation::new("G6", what, &[here]));
                 };
