@@ -88,7 +88,7 @@ pub struct Failed {
 
 /// How a seed is run on the volume engine.
 pub fn run_seed(profile: Profile, seed: u64, record: Record) -> Outcome {
-    volume::run(&profile.scenario(seed), Choices::of_seed(seed), record)
+    volume::run_shared(Arc::new(profile.scenario(seed)), Choices::of_seed(seed), record)
 }
 
 /// What a seed that fails on the volume engine came from.

@@ -131,13 +131,12 @@ const RESTS_MAX: u32 = 20_000;
 impl Stage {
     /// Starts the server and the clients. `server_over` is to end whatever the server's tasks still have to do.
     fn set(
-        scenario: &Scenario,
+        scenario: Arc<Scenario>,
         choices: Choices,
         record: Record,
         spawner: impl Fn(Owner, Task) + Send + Sync + 'static,
         server_over: impl Fn() + Send + Sync + 'static,
     ) -> Stage {
-        let scenario = Arc::new(scenario.clone());
         let recorder = Recorder::new(&scenario);
         let world = World::new(scenario.faults.clone(), choices, record, recorder.clone(), spawner);
         let net = Net::new(world.clone(), &scenario);

@@ -75,7 +75,7 @@ pub fn run(
     config.failure_persistence = FailurePersistence::None;
     config.max_steps = MaxSteps::FailAfter(STEPS_MAX);
     config.silence_warnings = true;
-    let scenario = scenario.clone();
+    let scenario = Arc::new(scenario.clone());
     let judge = Mutex::new((0, judge));
     Runner::new(scheduler, config).run(move || {
         let mut judge = lock(&judge);
@@ -130,14 +130,14 @@ impl Signs {
 type Tasks = Mutex<Vec<(Owner, JoinHandle<()>)>>;
 
 /// One execution: this task is the clock.
-fn execute(scenario: &Scenario, choices: Choices, record: Record, signs: &Arc<Signs>) -> Outcome {
+fn execute(scenario: &Arc<Scenario>, choices: Choices, record: Record, signs: &Arc<Signs>) -> Outcome {
     let tasks: Arc<Tasks> = Arc::default();
     let (spawned, ending, numbering) = (tasks.clone(), signs.clone(), signs.clone());
     lock(&signs.owners).clear();
     signs.started.store(false, Ordering::SeqCst);
     signs.server_over.store(false, Ordering::SeqCst);
     let mut stage = Stage::set(
-        scenario,
+        scenario.clone(),
         choices,
         record,
         move |owner, task| {

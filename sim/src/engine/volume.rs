@@ -59,6 +59,11 @@ impl Queue {
 
 /// Runs a scenario to its end and judges it.
 pub fn run(scenario: &Scenario, choices: Choices, record: Record) -> Outcome {
+    run_shared(Arc::new(scenario.clone()), choices, record)
+}
+
+/// As [`run`], without a copy of the scenario.
+pub fn run_shared(scenario: Arc<Scenario>, choices: Choices, record: Record) -> Outcome {
     let queue = Arc::new(Queue::default());
     let (spawning, ending) = (queue.clone(), queue.clone());
     let mut stage = Stage::set(
