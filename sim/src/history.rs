@@ -58,6 +58,13 @@ pub struct SessionHistory {
     pub items: Vec<Item>,
 }
 
+impl SessionHistory {
+    /// What was read last, and where. A goodbye is nowhere else: behind it nothing may come, or the judge objects.
+    pub(crate) fn last_read(&self) -> Option<(usize, &Item)> {
+        self.items.iter().enumerate().rev().find(|(_, item)| matches!(item.what, What::Read(_)))
+    }
+}
+
 /// Something a client did or saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {

@@ -90,5 +90,6 @@ pub(crate) const REFUSALS: [&str; 5] = [
 
 /// How the judge compares names: the simulator's are simple enough for that.
 pub(crate) fn same(name: &str) -> String {
-    name.to_lowercase().replace("e\u{308}", "\u{eb}")
+    let name = name.to_lowercase();
+    if name.is_ascii() { name } else { name.replace("e\u{308}", "\u{eb}") }
 }

@@ -319,7 +319,8 @@ impl Marks {
                 Some(What::Broke) => self.hit("a client's connection broke"),
                 _ => {}
             }
-            if session.items.iter().any(is_part_of_a_list) {
+            let asks = |item: &Item| matches!(item.what, What::Wrote(Sent::Who));
+            if session.items.iter().any(asks) && session.items.iter().any(is_part_of_a_list) {
                 self.hit("a list of peers took several lines");
             }
             self.passwords(session);

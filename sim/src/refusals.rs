@@ -70,11 +70,10 @@ fn is_limited(scenario: &Scenario) -> bool {
 
 /// Where and why somebody was refused, if so.
 fn refusal(session: &SessionHistory) -> Option<(usize, &'static str)> {
-    session.items.iter().enumerate().find_map(|(place, item)| {
-        let What::Read(line) = &item.what else { return None };
-        let reason = line.strip_prefix("bye ")?;
-        Some((place, *REFUSALS.iter().find(|known| **known == reason)?))
-    })
+    let (place, item) = session.last_read()?;
+    let What::Read(line) = &item.what else { return None };
+    let reason = line.strip_prefix("bye ")?;
+    Some((place, *REFUSALS.iter().find(|known| **known == reason)?))
 }
 
 /// What is known of one connection. A moment that never came is `u64::MAX`.
@@ -102,12 +101,13 @@ impl<'a> Case<'a> {
             let first = |wanted: &dyn Fn(&What) -> bool| {
                 session.items.iter().find(|item| wanted(&item.what)).map_or(u64::MAX, |item| item.ms)
             };
+            let bye = session.last_read().filter(|(_, item)| item.what.is_bye());
             let broke = |what: &What| matches!(what, What::Broke);
             let heard = first(&|what| matches!(what, What::Read(_)));
             Known {
                 from_ms: session.ms,
                 welcome_ms: first(&What::is_welcome),
-                over_ms: first(&|what| what.is_gone() || what.is_bye()),
+                over_ms: bye.map_or(u64::MAX, |(_, item)| item.ms).min(first(&What::is_gone)),
                 not_refused: refusal(session).is_none(),
                 // Whoever was dropped has heard nothing.
                 let_in: refusal(session).is_none() && (first(&broke) == u64::MAX || heard != u64::MAX),

@@ -408,28 +408,18 @@ fn check_deliveries(history: &History) -> Result<(), Violation> {
 
 /// No name is taken that nobody can hold any more.
 fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
-    let mut claims: HashMap<String, Vec<(usize, u64)>> = HashMap::new();
-    for (number, session) in history.sessions.iter().enumerate() {
-        let done = |what: &What| what.is_gone() || matches!(what, What::Wrote(Sent::Quit));
-        let over = session.items.iter().find(|item| done(&item.what));
-        for item in &session.items {
-            if let What::Wrote(sent) = &item.what
-                && let Some(name) = sent.asks_for()
-            {
-                claims.entry(same(name)).or_default().push((number, over.map_or(u64::MAX, |over| over.ms)));
-            }
-        }
-    }
+    let mut claims = None;
     for (number, session) in history.sessions.iter().enumerate() {
         let mut asked = None;
         for (place, item) in session.items.iter().enumerate() {
             match &item.what {
-                What::Wrote(Sent::Name(name) | Sent::Proof { name, .. }) => {
-                    asked = Some((item.ms, same(name)));
-                }
+                What::Wrote(Sent::Name(name) | Sent::Proof { name, .. }) => asked = Some((item.ms, name)),
+                What::Read(line) if line.starts_with("welcome ") => break,
                 What::Read(line) if line.starts_with("error name-taken") => {
                     let Some((at, name)) = asked.take() else { continue };
                     let stopping = around.stopping.is_some_and(|(_, stopping)| stopping <= item.ms);
+                    let claims = claims.get_or_insert_with(|| claims_of(history));
+                    let name = same(name);
                     let held = claims[&name].iter().any(|&(other, over)| other != number && over >= at);
                     if !held && !stopping {
                         let what = format!(
@@ -444,4 +434,21 @@ fn check_names(history: &History, around: &Around) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// Who asked for each name, and until when, in milliseconds, it could hold it.
+fn claims_of(history: &History) -> HashMap<String, Vec<(usize, u64)>> {
+    let mut claims: HashMap<String, Vec<(usize, u64)>> = HashMap::new();
+    for (number, session) in history.sessions.iter().enumerate() {
+        let done = |what: &What| what.is_gone() || matches!(what, What::Wrote(Sent::Quit));
+        let over = session.items.iter().find(|item| done(&item.what));
+        for item in &session.items {
+            if let What::Wrote(sent) = &item.what
+                && let Some(name) = sent.asks_for()
+            {
+                claims.entry(same(name)).or_default().push((number, over.map_or(u64::MAX, |over| over.ms)));
+            }
+        }
+    }
+    claims
 }
