@@ -68,7 +68,7 @@ impl fmt::Display for Violation {
 /// # Errors
 /// The first violation found.
 pub fn judge(history: &History) -> Result<(), Violation> {
-    let mut case = Case::default();
+    let mut case = Case::of(history);
     for (number, session) in history.sessions.iter().enumerate() {
         session::read(&mut case, history, number, &session.items)?;
     }

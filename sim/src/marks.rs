@@ -148,6 +148,10 @@ impl Marks {
 
     /// Takes over what another run met.
     pub fn add(&mut self, other: &Marks) {
+        if self.met.is_empty() {
+            self.met.clone_from(&other.met);
+            return;
+        }
         for (mark, count) in &other.met {
             *self.met.entry(mark.clone()).or_default() += count;
         }

@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::same;
+use crate::history::{History, Item, What};
 
 /// What is known of the whole history.
 #[derive(Default)]
@@ -113,6 +114,13 @@ pub(super) struct Mail {
 }
 
 impl<'a> Case<'a> {
+    /// Nothing is known yet, but how much there is to know.
+    pub(super) fn of(history: &History) -> Case<'a> {
+        let read = |item: &&Item| matches!(item.what, What::Read(_));
+        let items = history.sessions.iter().flat_map(|session| &session.items);
+        Case { deliveries: Vec::with_capacity(items.filter(read).count()), ..Case::default() }
+    }
+
     /// The name that is spelled like this.
     pub(super) fn name(&mut self, spelled: &'a str) -> NameId {
         *self.names.entry(spelled).or_insert_with(|| {

@@ -13,15 +13,17 @@ pub(super) fn read<'a>(
     number: usize,
     items: &'a [Item],
 ) -> Result<(), Violation> {
+    let wrote = items.iter().filter(|item| matches!(item.what, What::Wrote(_))).count();
+    let (lines, mailbox) = (Vec::with_capacity(wrote), Vec::with_capacity(items.len() - wrote));
     let mut reader = Reader {
         case,
         number,
-        session: Session::default(),
+        session: Session { lines, mailbox, ..Session::default() },
         sessions: history.sessions.len(),
         recipients_max: history.recipients_max,
         logins: &history.logins,
         orders: &history.orders,
-        asked: Vec::new(),
+        asked: Vec::with_capacity(wrote),
         next: 0,
         bye: None,
         peers: None,
