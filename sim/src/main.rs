@@ -27,6 +27,10 @@ use seriatim_sim::soak::{self, Round, Soaked};
 use seriatim_sim::swarm::Profile;
 use seriatim_sim::world::Record;
 
+/// A run makes and drops very many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Prints a line. Whoever does not want to read it (`| head`) need not.
 macro_rules! say {
     ($($line:tt)*) => {{
