@@ -12,6 +12,8 @@ pub struct Choices {
     source: Source,
     /// What was decided, so far.
     pub taken: Vec<Choice>,
+    /// The tasks that the last decision about tasks passed over.
+    passed_over: Vec<u64>,
 }
 
 /// One decision.
@@ -21,8 +23,10 @@ pub struct Choice {
     pub picked: u32,
     /// Out of how many.
     pub of: u32,
-    /// Which task runs next: a special one is a preemption, not a fault.
+    /// Which task runs next: a special one is no fault.
     pub task: bool,
+    /// A task whose turn it was is passed over from now on. However long it is held back then, that is one preemption.
+    pub preempts: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,9 @@ struct InTurn {
     /// The decisions about tasks at which one runs out of turn, the last first.
     delays: Vec<u64>,
     step: u64,
+    /// Whoever is passed over then is held back for as long as anybody else can run.
+    holds: bool,
+    held: Vec<u64>,
 }
 
 impl Choices {
@@ -81,9 +88,12 @@ impl Choices {
 
     /// Tasks in their turn, but for `delays` of the first `steps` decisions about them; the rest at random.
     pub fn in_turn(seed: u64, delays: usize, steps: u64) -> Choices {
-        let mut rng = Rng::with_seed(seed);
-        let delays = random_steps(&mut rng, delays, steps);
-        Choices::from(Source::InTurn(InTurn { rng, delays, step: 0 }))
+        Choices::from(Source::InTurn(InTurn::new(seed, delays, steps, false)))
+    }
+
+    /// The same, but whoever is passed over stays held back for as long as anybody else can run.
+    pub fn held_back(seed: u64, delays: usize, steps: u64) -> Choices {
+        Choices::from(Source::InTurn(InTurn::new(seed, delays, steps, true)))
     }
 
     /// The decisions given, and ordinary ones behind them.
@@ -92,22 +102,27 @@ impl Choices {
     }
 
     fn from(source: Source) -> Choices {
-        Choices { source, taken: Vec::new() }
+        Choices { source, taken: Vec::new(), passed_over: Vec::new() }
     }
 
     /// Which of the runnable tasks, given by their numbers, runs next.
-    pub fn task(&mut self, tasks: impl ExactSizeIterator<Item = u64>) -> usize {
+    pub fn task(&mut self, tasks: impl ExactSizeIterator<Item = u64> + Clone) -> usize {
         let count = tasks.len();
         if count < 2 {
+            self.nobody_waits();
             return 0;
         }
         let picked = match &mut self.source {
             Source::Random(rng) => rng.usize(0..count),
-            Source::Pct(pct) => pct.task(tasks),
-            Source::InTurn(in_turn) => in_turn.task(count),
+            Source::Pct(pct) => pct.task(tasks.clone()),
+            Source::InTurn(in_turn) => in_turn.task(tasks.clone()),
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
-        self.take(picked, count, true)
+        let passed_over = tasks.take(picked);
+        let preempts = passed_over.clone().any(|task| !self.passed_over.contains(&task));
+        self.passed_over.clear();
+        self.passed_over.extend(passed_over);
+        self.take(picked, count, true, preempts)
     }
 
     /// One of `count` possibilities.
@@ -121,7 +136,7 @@ impl Choices {
             }
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
-        self.take(picked, count, false)
+        self.take(picked, count, false, false)
     }
 
     /// Whether something happens that does in `permille` of 1000 cases. What cannot happen is no decision.
@@ -135,7 +150,7 @@ impl Choices {
             }
             Source::Replay(picks) => replayed(picks, self.taken.len(), 2),
         };
-        self.take(picked, 2, false) == 1
+        self.take(picked, 2, false, false) == 1
     }
 
     /// The decisions as a list that can be replayed, without the ordinary ones at its end.
@@ -144,9 +159,17 @@ impl Choices {
         self.taken[..end].iter().map(|choice| choice.picked).collect()
     }
 
-    fn take(&mut self, picked: usize, of: usize, task: bool) -> usize {
+    /// The only task that can run does: nobody is passed over any more.
+    fn nobody_waits(&mut self) {
+        self.passed_over.clear();
+        if let Source::InTurn(in_turn) = &mut self.source {
+            in_turn.held.clear();
+        }
+    }
+
+    fn take(&mut self, picked: usize, of: usize, task: bool, preempts: bool) -> usize {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.taken.push(Choice { picked: number(picked), of: number(of), task });
+        self.taken.push(Choice { picked: number(picked), of: number(of), task, preempts });
         picked
     }
 }
@@ -186,13 +209,27 @@ impl Pct {
 }
 
 impl InTurn {
-    fn task(&mut self, count: usize) -> usize {
+    fn new(seed: u64, delays: usize, steps: u64, holds: bool) -> InTurn {
+        let mut rng = Rng::with_seed(seed);
+        let delays = random_steps(&mut rng, delays, steps);
+        InTurn { rng, delays, step: 0, holds, held: Vec::new() }
+    }
+
+    fn task(&mut self, mut tasks: impl ExactSizeIterator<Item = u64> + Clone) -> usize {
         self.step += 1;
-        if self.delays.last().is_none_or(|&delay| delay > self.step) {
-            return 0;
+        let count = tasks.len();
+        let delayed = self.delays.pop_if(|delay| *delay <= self.step).is_some();
+        if !self.holds {
+            return if delayed { self.rng.usize(1..count) } else { 0 };
         }
-        self.delays.pop();
-        self.rng.usize(1..count)
+        if delayed {
+            let next = tasks.clone().find(|task| !self.held.contains(task));
+            self.held.extend(next);
+        }
+        tasks.position(|task| !self.held.contains(&task)).unwrap_or_else(|| {
+            self.held.clear(); // nobody else can run
+            0
+        })
     }
 }
 
@@ -267,6 +304,24 @@ mod tests {
             let out_of_turn = (0..20).filter(|_| choices.task([0_u64, 1, 2].into_iter()) != 0).count();
             assert_eq!(out_of_turn, 2, "of seed {seed}");
         }
+    }
+
+    #[test]
+    fn whoever_is_held_back_waits_for_all_others_and_that_is_one_preemption() {
+        let mut choices = Choices::held_back(0, 1, 1);
+        let picked: Vec<usize> = (0..5).map(|_| choices.task([7_u64, 8].into_iter())).collect();
+        assert_eq!(picked, [1; 5]);
+        let preemptions = choices.taken.iter().filter(|choice| choice.preempts).count();
+        assert_eq!(preemptions, 1);
+        // Once it has run, it is held back no more.
+        assert_eq!(choices.task([7_u64].into_iter()), 0);
+        assert_eq!(choices.task([7_u64, 8].into_iter()), 0);
+        // Two who are passed over one after the other are two.
+        let mut choices = Choices::replay(vec![1, 0, 2, 2, 1]);
+        let picked: Vec<usize> = (0..5).map(|_| choices.task([7_u64, 8, 9].into_iter())).collect();
+        assert_eq!(picked, [1, 0, 2, 2, 1]);
+        let preempts: Vec<bool> = choices.taken.iter().map(|choice| choice.preempts).collect();
+        assert_eq!(preempts, [true, false, true, false, false]);
     }
 
     #[test]

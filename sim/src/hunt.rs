@@ -38,9 +38,9 @@ pub struct Find {
 pub struct Small {
     /// How many things clients do, connecting and logging in among them.
     pub ops: usize,
-    /// How many tasks run out of turn.
+    /// How often a task whose turn it was began to be held back.
     pub preemptions: usize,
-    /// How many decisions are not the ordinary ones in all: preemptions, torn reads and writes, faults.
+    /// How many decisions are not the ordinary ones in all: each that holds a task back, torn reads and writes, faults.
     pub specials: usize,
 }
 

@@ -86,9 +86,9 @@ pub(crate) fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl Outcome {
-    /// How many tasks ran out of turn.
+    /// How often a task whose turn it was began to be held back.
     pub fn preemptions(&self) -> usize {
-        self.taken.iter().filter(|choice| choice.task && choice.picked != 0).count()
+        self.taken.iter().filter(|choice| choice.preempts).count()
     }
 
     /// The decisions as a list to replay.
