@@ -6,6 +6,7 @@ use fastrand::Rng;
 
 use crate::judge::same;
 use crate::scenario::{Command, Faults, Op, Scenario, When};
+use crate::swarm::NAMES;
 
 /// Among how many clients each may do what another did: there are as many pairs as the square of that.
 const JOINED_MAX: usize = 4;
@@ -33,8 +34,10 @@ enum Change {
     Sooner(usize),
     /// One client left out, and another does what it did, and gets what it got.
     Joined(usize, usize, Does),
-    /// A limit as it is by default.
+    /// A limit as it is by default, or all of them.
     Usual(usize),
+    /// Some of the accounts.
+    Accounts(Range<usize>),
 }
 
 /// When a client does what another did that is left out.
@@ -97,6 +100,7 @@ fn changes(scenario: &Scenario) -> impl Iterator<Item = Change> + '_ {
         .chain(simple)
         .chain(all_ops().flat_map(recipients))
         .chain((0..USUAL.len()).map(Change::Usual))
+        .chain(blocks(scenario.accounts.len()).map(Change::Accounts))
         .chain(joined)
 }
 
@@ -145,6 +149,7 @@ fn apply(scenario: &mut Scenario, change: Change) {
         Change::Sooner(order) => *number(&mut scenario.orders[order].at) /= 2,
         Change::Joined(one, other, does) => join(scenario, one, other, does),
         Change::Usual(limit) => USUAL[limit](scenario, &Scenario::default()),
+        Change::Accounts(range) => drop(scenario.accounts.drain(range)),
     }
 }
 
@@ -186,8 +191,8 @@ fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
     }
 }
 
-/// Other numbers at random: what has less in it may need them. Outboxes and the time up to what the operator does become only
-/// smaller.
+/// Other numbers and names at random: what has less in it may need them. Outboxes and the time up to what the operator does
+/// become only smaller.
 pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
     let long = rng.bool();
     for op in scenario.clients.iter_mut().flat_map(|client| &mut client.ops) {
@@ -203,6 +208,30 @@ pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
     for when in stop.chain(scenario.orders.iter_mut().map(|order| &mut order.at)) {
         let at = number(when);
         *at = rng.u64(0..=*at);
+    }
+    if rng.bool() {
+        exchange(scenario, rng.choice(NAMES).unwrap_or_default(), rng.choice(NAMES).unwrap_or_default());
+    }
+}
+
+/// Whoever had one of the two names has the other.
+fn exchange(scenario: &mut Scenario, one: &str, other: &str) {
+    let ops = scenario.clients.iter_mut().flat_map(|client| &mut client.ops);
+    let said = ops.flat_map(|op| match op {
+        Op::LogIn { name, .. } | Op::Prove { name, .. } => std::slice::from_mut(name),
+        Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => to,
+        _ => &mut [],
+    });
+    let kicked = scenario.orders.iter_mut().filter_map(|order| match &mut order.what {
+        Command::Kick(name) => Some(name),
+        _ => None,
+    });
+    for name in said.chain(kicked).chain(&mut scenario.accounts) {
+        if *name == one {
+            other.clone_into(name);
+        } else if *name == other {
+            one.clone_into(name);
+        }
     }
 }
 
@@ -239,8 +268,22 @@ const FAULTS: [(Knob, &str); 14] = [
 ];
 
 /// Whatever has a usual value.
-const USUAL: [fn(&mut Scenario, &Scenario); 11] = [
+const USUAL: [fn(&mut Scenario, &Scenario); 24] = [
     |scenario, usual| scenario.limits.clone_from(&usual.limits),
+    |scenario, usual| scenario.limits.line_bytes_max = usual.limits.line_bytes_max,
+    |scenario, usual| scenario.limits.recipients_max = usual.limits.recipients_max,
+    |scenario, usual| scenario.limits.connections_max = usual.limits.connections_max,
+    |scenario, usual| scenario.limits.connections_per_address_max = usual.limits.connections_per_address_max,
+    |scenario, usual| scenario.limits.connects_per_minute_max = usual.limits.connects_per_minute_max,
+    |scenario, usual| scenario.limits.logins_pending_max = usual.limits.logins_pending_max,
+    |scenario, usual| scenario.limits.refusals_max = usual.limits.refusals_max,
+    |scenario, usual| scenario.limits.login_ms_max = usual.limits.login_ms_max,
+    |scenario, usual| scenario.limits.account_required = usual.limits.account_required,
+    |scenario, usual| scenario.limits.clear_passwords_allowed = usual.limits.clear_passwords_allowed,
+    |scenario, usual| scenario.limits.idle_ms_max = usual.limits.idle_ms_max,
+    |scenario, usual| scenario.limits.flush_ms_max = usual.limits.flush_ms_max,
+    |scenario, usual| scenario.limits.refusal_ms_max = usual.limits.refusal_ms_max,
+    |scenario, usual| scenario.limits.drain_ms_max = usual.limits.drain_ms_max,
     |scenario, usual| scenario.listeners = usual.listeners,
     |scenario, usual| scenario.outbox_bytes_max = usual.outbox_bytes_max,
     |scenario, usual| scenario.pipe_bytes = usual.pipe_bytes,
@@ -250,7 +293,6 @@ const USUAL: [fn(&mut Scenario, &Scenario); 11] = [
     |scenario, usual| scenario.lines_per_second_max = usual.lines_per_second_max,
     |scenario, usual| scenario.write_ms_max = usual.write_ms_max,
     |scenario, usual| scenario.origins = usual.origins,
-    |scenario, usual| scenario.accounts.clone_from(&usual.accounts),
 ];
 
 #[cfg(test)]

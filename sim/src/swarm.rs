@@ -12,7 +12,8 @@ use crate::judge::same;
 use crate::scenario::{BadLine, Command, Faults, Op, Order, Scenario, Script, Stop, When};
 use crate::throng::throng;
 
-const NAMES: [&str; 6] = ["al", "bob", "carol", "dave", "erin", "Zoë"];
+/// What clients are called.
+pub(crate) const NAMES: [&str; 6] = ["al", "bob", "carol", "dave", "erin", "Zoë"];
 
 /// A kind of scenarios.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
