@@ -127,5 +127,8 @@ mod tests {
     fn a_password_is_never_written_out_by_accident() {
         let login = Login::parse(&parse("al secret".into(), 3).unwrap()).unwrap();
         assert!(!alloc::format!("{login:?}").contains("secret"));
+        let password = login.password.unwrap();
+        assert_eq!(alloc::format!("{password:?}"), "Password(…)");
+        assert_eq!(String::from(password), "secret");
     }
 }

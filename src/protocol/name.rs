@@ -219,6 +219,8 @@ impl<'de> serde::Deserialize<'de> for Name {
 
 #[cfg(test)]
 mod tests {
+    use core::hash::BuildHasher;
+
     use super::*;
 
     fn equal(a: &str, b: &str) -> bool {
@@ -233,6 +235,20 @@ mod tests {
         {
             assert_eq!(Name::parse(good).map(|name| name.as_str() == good), Ok(true), "{good}");
         }
+    }
+
+    /// What [`Borrow`] asks for: a map of names is searched by their keys, in any spelling.
+    #[test]
+    fn a_name_borrows_as_its_key_and_hashes_like_it() {
+        let hasher = foldhash::fast::FixedState::default();
+        for written in ["Al", "Zoe\u{308}", "STRASSE"] {
+            let name = Name::parse(written).unwrap();
+            let key: &str = name.borrow();
+            assert_eq!(key, name.key());
+            assert_eq!(hasher.hash_one(&name), hasher.hash_one(key));
+        }
+        let hashes = ["al", "bob"].map(|written| hasher.hash_one(Name::parse(written).unwrap()));
+        assert_ne!(hashes[0], hashes[1]);
     }
 
     #[test]
