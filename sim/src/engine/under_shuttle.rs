@@ -44,6 +44,9 @@ pub struct Window {
     pub from_ms: u64,
     /// It closes when the broker has been told of so many events.
     pub events: u64,
+    /// The driver runs whenever it can, so that only those who send to it are free: far fewer schedules, and still every
+    /// order in which it can be told of what they send.
+    pub driver_first: bool,
 }
 
 /// Runs a scenario in up to `schedules` orders (all there are, for [`Order::Dfs`]), and hands each outcome to `judge`, which
@@ -111,13 +114,16 @@ impl Signs {
         let Some(window) = self.window else { return runnable };
         let owners = lock(&self.owners);
         let is_client = |task: &&Task| owners.get(usize::from(task.id()) - 1) == Some(&Owner::Client);
-        let client = runnable.iter().position(is_client);
+        // The server's first task is the driver.
+        let driver = owners.iter().position(|owner| *owner == Owner::Server).map(|number| number + 1);
+        let driver = runnable.iter().position(|task| window.driver_first && driver == Some(task.id().into()));
+        let first = runnable.iter().position(is_client).or(driver);
         let world = lock(&self.world);
         let open = world
             .as_ref()
             .is_some_and(|world| world.now() >= window.from_ms && world.log().events < window.events);
-        match client {
-            Some(client) => vec![runnable[client]],
+        match first {
+            Some(first) => vec![runnable[first]],
             None if open => runnable,
             None => {
                 runnable.truncate(1);
