@@ -165,10 +165,11 @@ impl World {
         lock(&self.log)
     }
 
-    /// The hash of everything so far, and of what the clients wrote and read.
+    /// The hash of everything so far, of every decision, and of what the clients wrote and read.
     pub fn digest(&self, history: &History) -> Option<u64> {
         let mut log = self.log();
         let digest = log.digest.as_mut()?;
+        self.choices().taken.iter().for_each(|choice| digest.write_u32(choice.picked));
         digest.write(format!("{history:?}").as_bytes());
         Some(digest.finish())
     }

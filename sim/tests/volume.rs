@@ -33,7 +33,7 @@ fn no_seed_breaks_a_guarantee_and_every_mark_is_met() {
 fn g12_a_seed_is_the_same_run_every_time() {
     let record = Record { digest: true, trace: false };
     let digest = |seed| {
-        let outcome = run(&swarm::scenario(seed), Choices::random(seed), record);
+        let outcome = run(&swarm::scenario(seed), Choices::of_seed(seed), record);
         (outcome.digest, outcome.steps, outcome.history)
     };
     for seed in 0..200 {
@@ -51,7 +51,7 @@ fn a_run_replays_from_its_choices() {
     for seed in 0..200 {
         let scenario = swarm::scenario(seed);
         let record = Record { digest: true, trace: false };
-        let original = run(&scenario, Choices::random(seed), record);
+        let original = run(&scenario, Choices::of_seed(seed), record);
         let replayed = run(&scenario, Choices::replay(original.picks()), record);
         assert_eq!(original.digest, replayed.digest, "seed {seed}");
         assert_eq!(original.history, replayed.history, "seed {seed}");
