@@ -278,6 +278,7 @@ mod tests {
             ("al,al,AL: x", &["al", "al", "AL"], "x"),
             ("李雷: \u{3000}你好\u{3000}", &["李雷"], "你好"),
             (",al: ,:", &["al"], ",:"),
+            ("al,,,,,: x", &["al"], "x"),
         ] {
             let Some(Request::Message(message)) = parsed(line) else { panic!("{line}") };
             assert_eq!(message.recipients().collect::<Vec<_>>(), recipients, "{line}");
@@ -308,6 +309,7 @@ mod tests {
             (" , ,:", Some(Request::Malformed(LineError::NoRecipient))),
             ("al:  ", Some(Request::Malformed(LineError::EmptyMessage))),
             ("a,b,c,d: x", Some(Request::Malformed(LineError::TooManyRecipients { max: 3 }))),
+            ("a,b,c,d,e,f,g: x", Some(Request::Malformed(LineError::TooManyRecipients { max: 3 }))),
             ("al: \x1b[31m", Some(Request::Malformed(LineError::BadText))),
         ] {
             assert_eq!(parsed(line), request, "{line:?}");
