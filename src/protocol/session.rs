@@ -79,4 +79,15 @@ mod tests {
         session.feed(b"\n", &mut requests);
         assert_eq!(session.memory_bytes(), 0);
     }
+
+    #[test]
+    fn g9_it_reserves_for_lines_of_a_usual_length() {
+        let (mut session, mut requests) = (Session::new(&Limits::default()), Vec::new());
+        session.feed(&b"/ping\n".repeat(1_000), &mut requests);
+        assert_eq!(requests.len(), 1_000);
+        let mut requests = Vec::new();
+        session.feed(&[b'x'; 6_400], &mut requests);
+        let places = requests.capacity();
+        assert!((50..100).contains(&places), "{places} places");
+    }
 }
