@@ -64,6 +64,7 @@ pub fn parse(text: &str) -> Result<Failing, String> {
         return Err(format!("is of version {version}, this program reads {VERSION}"));
     }
     let Recorded { rule, scenario, picks, .. } = serde_json::from_str(text).map_err(strange)?;
+    scenario.check().map_err(|error| format!("makes no sense: {error}"))?;
     Ok(Failing { scenario, picks, rule })
 }
 

@@ -1,5 +1,8 @@
 //! [`Scenario`]: what clients do and what goes wrong, as plain data that a failing report can show.
 
+mod check;
+
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -257,6 +260,15 @@ pub enum BadLine {
     Empty,
     /// No such command.
     Command,
+}
+
+impl Faults {
+    /// Each kind by its name, and how often it happens.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (String, u64)> {
+        let all = serde_json::to_value(self).and_then(serde_json::from_value::<BTreeMap<String, u64>>);
+        // Plain numbers can always be written and read.
+        all.unwrap_or_default().into_iter().filter(|(name, _)| name != "until_ms")
+    }
 }
 
 impl BadLine {

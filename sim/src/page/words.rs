@@ -1,7 +1,5 @@
 //! All of it in words.
 
-use std::collections::BTreeMap;
-
 use seriatim::protocol::{LineError, Reply, Request};
 use seriatim::{CloseReason, ConnId, Effect, Event, Origin};
 
@@ -316,8 +314,6 @@ fn when(when: When) -> String {
 
 /// The faults that are on, whatever there are.
 fn faults(faults: &Faults) -> Vec<String> {
-    let rates = serde_json::to_value(faults).and_then(serde_json::from_value::<BTreeMap<String, u64>>);
-    let on = |(name, rate): &(String, u64)| name != "until_ms" && *rate > 0;
-    let words = |(name, rate): (String, u64)| format!("{} ({rate} in 1000)", name.replace('_', " "));
-    rates.unwrap_or_default().into_iter().filter(on).map(words).collect()
+    let on = faults.rates().filter(|(_, rate)| *rate > 0);
+    on.map(|(name, rate)| format!("{} ({rate} in 1000)", name.replace('_', " "))).collect()
 }
