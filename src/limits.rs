@@ -3,9 +3,12 @@
 use crate::rate::Rate;
 
 /// What one server allows. A bound of 0 is legal and refuses everything it bounds; one that may be `None` is then none.
+///
+/// What is read with the feature `serde` may lack a bound, which then is the usual one, but must not have one more: that would
+/// be one misspelt, and not in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(default))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Limits {
     /// The longest line a client may send, in bytes, without its `\n` or `\r\n`.
     pub line_bytes_max: usize,

@@ -16,6 +16,7 @@ const VERSION: u32 = 2;
 
 /// A failing run as a file keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Recorded {
     version: u32,
     rule: String,

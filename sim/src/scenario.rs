@@ -52,6 +52,7 @@ pub struct Scenario {
 
 /// The operator stops the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stop {
     /// When the first signal comes.
     pub at: When,
@@ -64,6 +65,7 @@ pub struct Stop {
 
 /// The operator orders something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Order {
     /// When, unless the orders before it take longer.
     pub at: When,
@@ -121,7 +123,7 @@ pub enum When {
 /// How often the network misbehaves, each in 1/1000 of the occasions. All of it ends at `until_ms`: then everybody who is
 /// still there must be served to the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// When the network begins to behave, in milliseconds.
     pub until_ms: u64,
@@ -157,6 +159,7 @@ pub struct Faults {
 
 /// What one client does, one thing after another. It reads all the time, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Script {
     /// What it does.
     pub ops: Vec<Op>,
@@ -164,6 +167,7 @@ pub struct Script {
 
 /// One thing that a client does. Whatever it sends is written without waiting for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Op {
     /// Connects, anew if it is connected.
     Connect,

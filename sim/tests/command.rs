@@ -80,6 +80,29 @@ fn what_is_no_record_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_field_that_nobody_knows_is_refused_wherever_it_stands() {
+    let path = place("unknown-field.json");
+    let name = path.to_str().unwrap();
+    let fine = record("", "\"Who\"");
+    for content in [
+        fine.replace("\"version\"", "\"more\":1,\"version\""),
+        record(r#","more":1"#, "\"Who\""),
+        record(r#","limits":{"more":1}"#, "\"Who\""),
+        record(r#","stop":{"at":{"Ms":1},"again_after_ms":null,"more":1}"#, "\"Who\""),
+        record(r#","orders":[{"at":{"Ms":1},"what":{"Ban":0},"more":1}]"#, "\"Who\""),
+        record(r#","faults":{"more":1}"#, "\"Who\""),
+        record("", r#"{"Ping":{"wait":true,"more":1}}"#),
+        fine.replace("\"ops\"", "\"more\":1,\"ops\""),
+    ] {
+        fs::write(&path, &content).unwrap();
+        let said = refusal(&["replay", name]);
+        assert!(said.starts_with(&format!("{name} is not a recorded run: unknown field `more`")), "{said}");
+    }
+    fs::write(&path, fine).unwrap();
+    assert_eq!(sim(&["replay", name]).status.code(), Some(0));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_in_one_line() {
     let file = |scenario: &str, ops: &str| nonsense("no-sense.json", scenario, ops);
     for (scenario, expected) in [
