@@ -254,13 +254,13 @@ fn progress(seen: &Seen, took: Duration) -> String {
 /// All that helps with a failing seed: what it broke, how to see it again, and a smaller run that fails in the same way.
 fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
     let Failed { seed, violation, .. } = failed;
-    let (engine, profile) = (name(plan.engine), name(plan.profile));
+    let (engine, profile) = (name(plan.engine), of_profile(plan.profile));
     say!("seed {seed}: {violation}");
     if plan.engine == Engine::Volume {
-        say!("see it: seriatim-sim replay {seed} --profile {profile}");
+        say!("see it: cargo sim replay {seed}{profile}");
         return shrink_to(failing_of(plan.profile, *seed), to, &to.with_extension("html"));
     }
-    say!("see it: seriatim-sim explore --engine {engine} --profile {profile} --from {seed} --seeds 1");
+    say!("see it: cargo sim explore --engine {engine}{profile} --from {seed} --seeds 1");
     match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
         Some(failing) => shrink_to(failing, to, &to.with_extension("html")),
         None => {
@@ -268,6 +268,11 @@ fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+/// How a profile is said on the command line, if it has to be.
+fn of_profile(profile: Profile) -> String {
+    if profile == Profile::default() { String::new() } else { format!(" --profile {}", name(profile)) }
 }
 
 fn name(value: impl ValueEnum) -> String {
@@ -333,7 +338,7 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     if !minimal {
         say!("it might be smaller still: the effort for that was spent");
     }
-    say!("recorded; see it again: seriatim-sim replay {}", to.display());
+    say!("recorded; see it again: cargo sim replay {}", to.display());
     draw(&to.display().to_string(), &small, html)?;
     say!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(())

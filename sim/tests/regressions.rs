@@ -1,4 +1,4 @@
-//! Runs that failed once. Each of these tests was printed by `seriatim-sim shrink`.
+//! Runs that failed once. Each of these tests was printed by `cargo sim shrink`.
 
 #[test]
 fn g5_holds_in_run_462f3325() {

@@ -22,7 +22,7 @@ fn no_seed_breaks_a_guarantee_and_every_mark_is_met() {
         let scenario = swarm::scenario(seed);
         let outcome = run(&scenario, Choices::of_seed(seed), Record::default());
         if let Some(violation) = outcome.violation {
-            panic!("seed {seed}: {violation}\nsee: cargo run --release -p seriatim-sim -- replay {seed}");
+            panic!("seed {seed}: {violation}\nsee: cargo sim replay {seed}");
         }
         marks.add(&outcome.marks);
     }

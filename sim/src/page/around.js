@@ -8,7 +8,7 @@ function tellRun() {
   document.querySelector("header").classList.toggle("fine", !broken);
   $("promise").textContent = run.promise && "The promise: " + run.promise;
   $("violation").textContent = run.violation && "What happened: " + violation + ".";
-  const command = "seriatim-sim replay " + shown(run.run);
+  const command = "cargo sim replay " + shown(run.run);
   $("facts").append(run.size.join(", ") + ". See it again: ", html("code", "", command));
   $("command").textContent = command;
   $("clients").append(...run.clients.map((script, client) => {
