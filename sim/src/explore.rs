@@ -99,20 +99,19 @@ pub fn failing_of(profile: Profile, seed: u64) -> Failing {
 /// Runs seeds until one fails, all are done, the time is over, or `stop` is set. `watch` is told now and then what was seen
 /// so far. If several fail, the first of them counts, however many threads there are.
 pub fn explore(plan: Plan, stop: &AtomicBool, mut watch: impl FnMut(&Seen) + Send) -> Seen {
-    let next = AtomicU64::new(plan.from);
-    let end = AtomicU64::new(plan.from.saturating_add(plan.seeds));
+    // Counted from the first, so that nothing wraps where seeds end.
+    let (next, end) = (AtomicU64::new(0), AtomicU64::new(plan.seeds));
     let seen = Mutex::new(Seen::default());
     let start = Instant::now();
     let over = || stop.load(Ordering::Relaxed) || plan.time.is_some_and(|time| start.elapsed() >= time);
     let work = || {
         while !over() {
-            let seed = next.fetch_add(1, Ordering::SeqCst);
-            if seed >= end.load(Ordering::SeqCst) {
-                break;
-            }
-            let one = one(&plan, seed);
+            let number = next.fetch_add(1, Ordering::SeqCst);
+            let seed = plan.from.checked_add(number).filter(|_| number < end.load(Ordering::SeqCst));
+            let Some(seed) = seed else { break };
+            let one = one(&plan, seed, Record::default());
             if one.failed.is_some() {
-                end.fetch_min(seed, Ordering::SeqCst); // nothing behind it matters
+                end.fetch_min(number, Ordering::SeqCst); // nothing behind it matters
             }
             lock(&seen).add(one);
         }
@@ -190,4 +189,19 @@ fn in_some_orders(profile: Profile, seed: u64, seen: Seen) -> Seen {
         seen.failed = Some(Failed { seed, schedule: seen.runs, violation });
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_end_where_numbers_do() {
+        for (from, seeds, run) in [(u64::MAX, 10, 1), (u64::MAX - 2, 10, 3), (u64::MAX - 2, 2, 2), (7, 0, 0)]
+        {
+            let (engine, profile) = (Engine::Volume, Profile::Duel);
+            let plan = Plan { engine, profile, from, seeds, time: None, threads: 2 };
+            assert_eq!(explore(plan, &AtomicBool::new(false), |_| ()).seeds, run, "{seeds} from {from}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, summary, write_table};
 use seriatim_sim::drill::{Drilled, digest, drill};
@@ -38,6 +38,9 @@ macro_rules! say {
     }};
 }
 
+/// Nobody waits longer: ten years.
+const MINUTES_MAX: u64 = 10 * 365 * 24 * 60;
+
 /// Runs the shipped server code through interleavings and faults, and judges what its clients see.
 #[derive(Parser)]
 struct Arguments {
@@ -62,11 +65,11 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         seeds: u64,
         /// For how many minutes at most.
-        #[arg(long)]
+        #[arg(long, value_parser = value_parser!(u64).range(1..=MINUTES_MAX))]
         minutes: Option<u64>,
         /// On how many threads; as many as there are cores if it is not said.
-        #[arg(long)]
-        threads: Option<usize>,
+        #[arg(long, value_parser = value_parser!(u16).range(1..=1024))]
+        threads: Option<u16>,
         /// Where to record a failing run.
         #[arg(long, default_value = "failing.json")]
         to: PathBuf,
@@ -128,7 +131,7 @@ enum Command {
     /// Keeps the real program under load, and judges what its clients see. Ctrl-C stops it and says what was seen.
     Soak {
         /// For how many seconds.
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, default_value_t = 60, value_parser = value_parser!(u64).range(1..=60 * MINUTES_MAX))]
         seconds: u64,
         /// The seed of the first round.
         #[arg(long, default_value_t = 0)]
@@ -140,7 +143,7 @@ enum Command {
     /// Measures on one core how fast the core and each engine are.
     Figures {
         /// For how many seconds each.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=60 * MINUTES_MAX))]
         seconds: u64,
     },
     /// Prints a hash over everything that happens in these seeds: the same in every process and build.
@@ -156,7 +159,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Explore { engine, profile, from, seeds, minutes, threads, to } => {
             let time = minutes.map(|minutes| Duration::from_secs(60 * minutes));
-            let threads = threads.unwrap_or(cores);
+            let threads = threads.map_or(cores, usize::from);
             look(Plan { engine, profile, from, seeds, time, threads }, &to)
         }
         Command::Replay { run, profile, trace, html } => replay(&run, profile, trace, html.as_deref()),
@@ -203,6 +206,8 @@ fn ctrl_c() -> Result<Arc<AtomicBool>, String> {
 }
 
 fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
+    let html = to.with_extension("html");
+    check_places(to, &html)?;
     let stop = ctrl_c()?;
     let start = Instant::now();
     let bar = ProgressBar::new(plan.seeds);
@@ -220,7 +225,7 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     }
     say!("{} seeds, {}", seen.seeds, progress(&seen, start.elapsed()));
     if let Some(failed) = &seen.failed {
-        report_failed(plan, failed, to)?;
+        report_failed(plan, failed, to, &html)?;
         return Ok(ExitCode::FAILURE);
     }
     // A long look that never saw what it is for has proved nothing.
@@ -252,17 +257,17 @@ fn progress(seen: &Seen, took: Duration) -> String {
 }
 
 /// All that helps with a failing seed: what it broke, how to see it again, and a smaller run that fails in the same way.
-fn report_failed(plan: Plan, failed: &Failed, to: &Path) -> Result<(), String> {
+fn report_failed(plan: Plan, failed: &Failed, to: &Path, html: &Path) -> Result<(), String> {
     let Failed { seed, violation, .. } = failed;
     let (engine, profile) = (name(plan.engine), of_profile(plan.profile));
     say!("seed {seed}: {violation}");
     if plan.engine == Engine::Volume {
         say!("see it: cargo sim replay {seed}{profile}");
-        return shrink_to(failing_of(plan.profile, *seed), to, &to.with_extension("html"));
+        return shrink_to(failing_of(plan.profile, *seed), to, html);
     }
     say!("see it: cargo sim explore --engine {engine}{profile} --from {seed} --seeds 1");
     match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
-        Some(failing) => shrink_to(failing, to, &to.with_extension("html")),
+        Some(failing) => shrink_to(failing, to, html),
         None => {
             say!("no schedule of the volume engine breaks that rule, so it cannot be shrunk");
             Ok(())
@@ -292,11 +297,33 @@ fn find(run: &str, profile: Profile, record: Record) -> Result<(Failing, Outcome
     Ok((Failing::new(scenario, &outcome), outcome))
 }
 
+/// Whether the record and the page can be written, before anything is done that they are to hold.
+fn check_places(record: &Path, html: &Path) -> Result<(), String> {
+    if record == html {
+        return Err(format!("{}: the record and the page are two files", record.display()));
+    }
+    for path in [record, html] {
+        let is_new = !path.exists();
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|error| cannot_write(path, &error))?;
+        if is_new {
+            fs::remove_file(path).map_err(|error| cannot_write(path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
 /// Draws a run on a page.
 fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
     let outcome = failing.run(Record { digest: false, trace: true });
-    fs::write(html, page_of(run, failing, &outcome))
-        .map_err(|error| format!("cannot write {}: {error}", html.display()))?;
+    fs::write(html, page_of(run, failing, &outcome)).map_err(|error| cannot_write(html, &error))?;
     say!("look at it in a browser: {}", html.display());
     Ok(())
 }
@@ -312,6 +339,7 @@ fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Resu
 }
 
 fn shrink_run(run: &str, profile: Profile, to: &Path, html: &Path) -> Result<ExitCode, String> {
+    check_places(to, html)?;
     let (failing, outcome) = find(run, profile, Record::default())?;
     if outcome.violation.is_none() {
         return Err(format!("{run} breaks no rule, there is nothing to shrink"));

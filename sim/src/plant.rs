@@ -1,8 +1,9 @@
 //! Plants a patch: the simulator, built from a copy of the sources in which that patch is applied.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::{fs, io};
 
 /// The patches in a folder that have this in their name, in order.
 pub(crate) fn patches(folder: &str, filter: &str) -> Result<Vec<PathBuf>, String> {
@@ -63,21 +64,38 @@ pub(crate) fn build(patch: &Path) -> Result<PathBuf, String> {
     Ok(work.join("build/release/seriatim-sim"))
 }
 
-/// Brings the copy up to date. What has not changed is not touched, so that it need not be built again.
+/// Brings the copy up to date. What has not changed is not touched, so that it need not be built again; what is in the project
+/// no more goes.
 fn copy_sources(root: &Path, tree: &Path) -> Result<(), String> {
     let listed = run(Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root))?;
+    let mut copied = BTreeSet::new();
     for file in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|file| !file.is_empty()) {
         let (from, to) = (root.join(file), tree.join(file));
         let Ok(bytes) = fs::read(&from) else { continue };
         if fs::read(&to).is_ok_and(|old| old == bytes) {
+            copied.insert(to);
             continue;
         }
         let folder = to.parent().unwrap_or(tree);
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&to, bytes))
             .map_err(|error| format!("cannot write {}: {error}", to.display()))?;
+        copied.insert(to);
+    }
+    remove_others(tree, &copied).map_err(|error| format!("cannot clear {}: {error}", tree.display()))
+}
+
+/// Removes all files from a folder, and the folders in it, but these.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path)?;
+        }
     }
     Ok(())
 }
@@ -90,5 +108,24 @@ pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
     } else {
         // What a signal has killed says nothing.
         Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn what_is_gone_from_the_project_is_gone_from_the_copy() {
+        let tree = std::env::temp_dir().join(format!("seriatim-tree-{}", std::process::id()));
+        let stale = ["src/gone.rs", "gone.rs"].map(|file| tree.join(file));
+        fs::create_dir_all(tree.join("src")).unwrap();
+        stale.iter().for_each(|file| fs::write(file, "gone").unwrap());
+        copy_sources(&root(), &tree).unwrap();
+        assert!(stale.iter().all(|file| !file.exists()));
+        assert_eq!(fs::read(tree.join("src/lib.rs")).unwrap(), fs::read(root().join("src/lib.rs")).unwrap());
+        fs::remove_dir_all(tree).unwrap();
     }
 }

@@ -157,3 +157,48 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         assert_eq!(file("", &ops), expected);
     }
 }
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_before_anything_is_run() {
+    let nowhere = place("no-such-folder/failing.json");
+    let nowhere = nowhere.to_str().unwrap();
+    let cannot = format!("cannot write {nowhere}: No such file or directory (os error 2)");
+    assert_eq!(refusal(&["explore", "--seeds", "1", "--to", nowhere]), cannot);
+    assert_eq!(refusal(&["shrink", "7", "--to", nowhere]), cannot);
+    let one = place("one.html");
+    let one = one.to_str().unwrap();
+    let said = refusal(&["explore", "--seeds", "1", "--to", one]);
+    assert_eq!(said, format!("{one}: the record and the page are two files"));
+    // Nothing is left of having tried, and what was there stays.
+    let (record, page) = (place("kept.json"), place("kept.html"));
+    fs::write(&page, "a page").unwrap();
+    let said = refusal(&["shrink", "7", "--to", record.to_str().unwrap()]);
+    assert_eq!(said, "7 breaks no rule, there is nothing to shrink");
+    assert!(!record.exists());
+    assert_eq!(fs::read_to_string(page).unwrap(), "a page");
+}
+
+#[test]
+fn numbers_out_of_their_bounds_are_refused() {
+    for arguments in [
+        ["explore", "--threads", "0"],
+        ["explore", "--threads", "100000000"],
+        ["explore", "--minutes", "18446744073709551615"],
+        ["explore", "--minutes", "0"],
+        ["explore", "--seeds", "-1"],
+        ["soak", "--seconds", "18446744073709551615"],
+        ["bugs", "--part", "4/4"],
+    ] {
+        let Output { status, stderr, .. } = sim(&arguments);
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}: {said}");
+        let culprit = format!("error: invalid value '{}' for '{}", arguments[2], arguments[1]);
+        assert!(said.starts_with(&culprit) || said.contains("unexpected argument '-1'"), "{said}");
+    }
+    let last = u64::MAX.to_string();
+    let record = place("last.json");
+    let Output { status, stdout, .. } =
+        sim(&["explore", "--from", &last, "--seeds", "10", "--to", record.to_str().unwrap()]);
+    let said = String::from_utf8(stdout).unwrap();
+    assert!(status.success() && said.starts_with("1 seeds, "), "{said}");
+}

@@ -13,7 +13,7 @@ use seriatim_sim::world::Record;
 
 /// `SERIATIM_SOCKET_SEEDS=1000` looks longer.
 fn seeds() -> u64 {
-    std::env::var("SERIATIM_SOCKET_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60)
+    std::env::var("SERIATIM_SOCKET_SEEDS").map_or(60, |seeds| seeds.parse().expect("a number of seeds"))
 }
 
 #[test]

@@ -12,7 +12,7 @@ use seriatim_sim::world::Record;
 
 /// `SERIATIM_SEEDS=1000000 cargo test --release -p seriatim-sim` looks longer.
 fn seeds() -> u64 {
-    std::env::var("SERIATIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10_000)
+    std::env::var("SERIATIM_SEEDS").map_or(10_000, |seeds| seeds.parse().expect("a number of seeds"))
 }
 
 #[test]
