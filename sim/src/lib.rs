@@ -14,6 +14,7 @@
 //! - [`swarm`]: a scenario from a seed; `throng`, the one for a server under all kinds of load at once;
 //! - [`explore`](mod@explore): many of them, on all cores;
 //! - [`shrink`]: a failing run, made small: `simpler` scenarios, simpler schedules;
+//! - [`signal`]: Ctrl-C, which ends either with what there is by then;
 //! - [`report`]: a run in the words of its clients, and files to keep it in;
 //! - [`page`]: a run as a picture, on a page of its own;
 //! - [`bugs`]: planted bugs, which it must find, and [`hunt`](mod@hunt), what each is put to;
@@ -48,6 +49,7 @@ pub mod report;
 pub mod scenario;
 pub mod seam;
 pub mod shrink;
+pub mod signal;
 mod simpler;
 pub mod soak;
 pub mod swarm;

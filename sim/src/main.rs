@@ -7,8 +7,6 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
@@ -23,6 +21,7 @@ use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
 use seriatim_sim::report::{load, save, story};
 use seriatim_sim::shrink::{Failing, Shrunk, fails_somehow, shrink};
+use seriatim_sim::signal;
 use seriatim_sim::soak::{self, Round, Soaked};
 use seriatim_sim::swarm::Profile;
 use seriatim_sim::world::Record;
@@ -88,7 +87,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
-    /// Makes a failing run as small as it can be, and records it.
+    /// Makes a failing run as small as it can be, and records it. Ctrl-C takes what is smallest so far.
     Shrink {
         /// A seed, or the file of a recorded run.
         run: String,
@@ -196,31 +195,19 @@ fn main() -> ExitCode {
     })
 }
 
-/// Set by Ctrl-C.
-fn ctrl_c() -> Result<Arc<AtomicBool>, String> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopping = stop.clone();
-    ctrlc::set_handler(move || stopping.store(true, Ordering::SeqCst))
-        .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
-    Ok(stop)
-}
-
 fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     let html = to.with_extension("html");
     check_places(to, &html)?;
-    let stop = ctrl_c()?;
+    signal::watch()?;
     let start = Instant::now();
     let bar = ProgressBar::new(plan.seeds);
-    bar.set_style(
-        ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    let seen = explore(plan, &stop, |seen| {
+    bar.set_style(style("{wide_bar} {pos}/{len} seeds, {msg}"));
+    let seen = explore(plan, &signal::ASKED, |seen| {
         bar.set_position(seen.seeds);
         bar.set_message(progress(seen, start.elapsed()));
     });
     bar.finish_and_clear();
-    if stop.load(Ordering::SeqCst) {
+    if signal::asked() {
         say!("stopped");
     }
     say!("{} seeds, {}", seen.seeds, progress(&seen, start.elapsed()));
@@ -236,6 +223,10 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     }
     missing.iter().for_each(|mark| say!("never met: {mark}"));
     Ok(ExitCode::FAILURE)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// After so many seeds everything must have been met.
@@ -340,6 +331,7 @@ fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Resu
 
 fn shrink_run(run: &str, profile: Profile, to: &Path, html: &Path) -> Result<ExitCode, String> {
     check_places(to, html)?;
+    signal::watch()?;
     let (failing, outcome) = find(run, profile, Record::default())?;
     if outcome.violation.is_none() {
         return Err(format!("{run} breaks no rule, there is nothing to shrink"));
@@ -351,7 +343,12 @@ fn shrink_run(run: &str, profile: Profile, to: &Path, html: &Path) -> Result<Exi
 /// Makes a failing run small, shows it, and records it.
 fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     let before = (failing.ops(), failing.specials());
+    let bar =
+        ProgressBar::new_spinner().with_message("making it small; Ctrl-C takes what is smallest so far");
+    bar.set_style(style("{spinner} {elapsed} {msg}"));
+    bar.enable_steady_tick(Duration::from_millis(100));
     let Shrunk { failing: small, minimal } = shrink(failing);
+    bar.finish_and_clear();
     save(&small, to)?;
     let outcome = small.run(Record { trace: true, digest: false });
     say!("{}", story(&outcome).trim_end());
@@ -364,7 +361,8 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
         outcome.preemptions()
     );
     if !minimal {
-        say!("it might be smaller still: the effort for that was spent");
+        let why = if signal::asked() { "Ctrl-C ended it" } else { "the effort for that was spent" };
+        say!("it might be smaller still: {why}");
     }
     say!("recorded; see it again: cargo sim replay {}", to.display());
     draw(&to.display().to_string(), &small, html)?;
@@ -374,13 +372,14 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
 
 /// Prints what came of each round, and of all of them.
 fn soak_it(server: &Path, plan: &soak::Plan) -> Result<ExitCode, String> {
-    let stop = ctrl_c()?;
+    signal::watch()?;
     let server = soak::Server::start(server)?;
     let start = Instant::now();
     say!("| round | lines | too slow | broke | memory, KiB |\n|---|---|---|---|---|");
-    let soaked = soak::soak(server, plan, &stop, |Round { seed, lines, too_slow, broke, memory_kib }| {
-        say!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
-    });
+    let soaked =
+        soak::soak(server, plan, &signal::ASKED, |Round { seed, lines, too_slow, broke, memory_kib }| {
+            say!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
+        });
     let Soaked { rounds, peak_kib } = match soaked {
         Ok(soaked) => soaked,
         Err(error) => {

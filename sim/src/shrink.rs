@@ -7,6 +7,7 @@ use crate::choice::{Choice, Choices, Search};
 use crate::engine::Outcome;
 use crate::engine::volume::run;
 use crate::scenario::{Faults, Scenario};
+use crate::signal::asked;
 use crate::simpler::{other_numbers, simpler};
 use crate::world::Record;
 
@@ -79,7 +80,7 @@ fn ops_of(scenario: &Scenario) -> usize {
 pub struct Shrunk {
     /// The smallest failing run that was found.
     pub failing: Failing,
-    /// Leaving out any one thing more makes it pass, as far as was tried; otherwise the effort was spent before.
+    /// Leaving out any one thing more makes it pass, as far as was tried; otherwise the effort was spent before, or Ctrl-C ended it.
     pub minimal: bool,
 }
 
@@ -177,7 +178,7 @@ struct Shrinker {
 
 impl Shrinker {
     fn spent(&self) -> bool {
-        self.steps >= STEPS_MAX
+        self.steps >= STEPS_MAX || asked()
     }
 
     /// Leaves out whatever can be, with ever more effort. `false` if that was spent before.
@@ -333,6 +334,7 @@ impl Shrinker {
             }
             let mut search = Search::new(delays);
             while self.steps < end
+                && !asked()
                 && let Some(choices) = search.next_run()
             {
                 let (taken, failing) = self.attempt(&scenario, choices);
