@@ -173,4 +173,29 @@ mod tests {
         }
         assert!(!summary.contains("under shuttle"), "nothing to say of nothing");
     }
+
+    #[test]
+    fn each_patch_says_what_it_is_and_where_such_was_seen() {
+        for folder in ["sim/bugs", "sim/drill"] {
+            for patch in patches(folder, "").unwrap() {
+                let text = fs::read_to_string(&patch).unwrap();
+                let said: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
+                let is_sentence = |line: &&str| line.ends_with('.');
+                assert!(said.len() == 2 && said.iter().all(is_sentence), "{}: {said:?}", patch.display());
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_bug() {
+        let readme = fs::read_to_string(root().join("sim/bugs/README.md")).unwrap();
+        let (_, table) = readme.split_once(HEAD).unwrap();
+        let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with("| ")).collect();
+        let patches = patches("sim/bugs", "").unwrap();
+        assert_eq!(rows.len(), patches.len());
+        for (row, patch) in rows.iter().zip(&patches) {
+            let expected = format!("| {} | {} | ", name(patch), what(patch).unwrap());
+            assert!(row.starts_with(&expected), "{row}, not {expected}");
+        }
+    }
 }
