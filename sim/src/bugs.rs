@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::hunt::{Budget, Find, Hunt, Small};
@@ -114,6 +114,32 @@ pub struct Which {
     pub part: Option<(usize, usize)>,
 }
 
+impl Which {
+    /// Whether that is all of them.
+    pub fn is_all(&self) -> bool {
+        self.filter.is_empty() && self.part.is_none()
+    }
+
+    /// Those of all patches.
+    ///
+    /// # Errors
+    /// There are none, or a part lacks the canary.
+    fn of(&self, patches: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+        let named = patches.iter().filter(|patch| name(patch).contains(&self.filter)).enumerate();
+        let in_part = |number| self.part.is_none_or(|(part, of)| number % of == part);
+        let mut chosen: Vec<PathBuf> =
+            named.filter(|(number, _)| in_part(*number)).map(|(_, patch)| patch.clone()).collect();
+        if self.part.is_some() && !chosen.iter().any(|patch| name(patch) == CANARY) {
+            let canary = patches.iter().find(|patch| name(patch) == CANARY);
+            chosen.push(canary.ok_or_else(|| format!("there is no {CANARY} in sim/bugs"))?.clone());
+        }
+        if chosen.is_empty() {
+            return Err(format!("no patch in sim/bugs has {:?} in its name", self.filter));
+        }
+        Ok(chosen)
+    }
+}
+
 /// Applies the patches, one at a time, and lets the simulator look for each. Tells `report` of each.
 ///
 /// # Errors
@@ -121,12 +147,10 @@ pub struct Which {
 /// all the same.
 pub fn hunt_all(which: &Which, budget: Budget, mut report: impl FnMut(Bug)) -> Result<(), String> {
     let mut wrong = Vec::new();
-    for (number, patch) in patches("sim/bugs", &which.filter)?.iter().enumerate() {
-        if which.part.is_none_or(|(part, of)| number % of == part) || name(patch) == CANARY {
-            match hunt_one(patch, budget) {
-                Ok(bug) => report(bug),
-                Err(error) => wrong.push(error),
-            }
+    for patch in which.of(&patches("sim/bugs")?)? {
+        match hunt_one(&patch, budget) {
+            Ok(bug) => report(bug),
+            Err(error) => wrong.push(error),
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
@@ -134,13 +158,35 @@ pub fn hunt_all(which: &Which, budget: Budget, mut report: impl FnMut(Bug)) -> R
 
 fn hunt_one(patch: &Path, budget: Budget) -> Result<Bug, String> {
     let (name, what) = (name(patch), what(patch)?);
-    let simulator = build(patch)?;
-    let (seeds, schedules) = (budget.seeds.to_string(), budget.schedules.to_string());
-    let output = run(Command::new(&simulator).args(["hunt", "--seeds", &seeds, "--schedules", &schedules]))
-        .map_err(|error| format!("the simulator with {name} fails: {error}"))?;
-    let hunt = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("the simulator with {name} does not say what it found: {error}"))?;
+    let hunt = hunt_with(&build(Some(patch))?, &name, budget)?;
     Ok(Bug { name, what, hunt })
+}
+
+/// Lets the simulator look for a bug where none is planted: whatever finds one there would find any.
+///
+/// # Errors
+/// It finds one, or what is needed for looking is missing.
+pub fn hunt_none(budget: Budget) -> Result<(), String> {
+    nothing(&hunt_with(&build(None)?, "no bug", budget)?)
+}
+
+fn nothing(hunt: &Hunt) -> Result<(), String> {
+    let find = hunt.volume.as_ref().map(|find| (find, "volume"));
+    match find.or(hunt.shuttle.as_ref().map(|find| (find, "shuttle"))) {
+        None => Ok(()),
+        Some((Find { rule, schedules, .. }, engine)) => Err(format!(
+            "where no bug is planted, schedule {schedules} breaks {rule}: cargo sim explore --engine {engine}"
+        )),
+    }
+}
+
+/// What a simulator with this planted finds.
+fn hunt_with(simulator: &Path, name: &str, budget: Budget) -> Result<Hunt, String> {
+    let (seeds, schedules) = (budget.seeds.to_string(), budget.schedules.to_string());
+    let output = run(Command::new(simulator).args(["hunt", "--seeds", &seeds, "--schedules", &schedules]))
+        .map_err(|error| format!("the simulator with {name} fails: {error}"))?;
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("the simulator with {name} does not say what it found: {error}"))
 }
 
 #[cfg(test)]
@@ -174,10 +220,36 @@ mod tests {
         assert!(!summary.contains("under shuttle"), "nothing to say of nothing");
     }
 
+    fn chosen(filter: &str, part: Option<(usize, usize)>, patches: &[&str]) -> Result<Vec<String>, String> {
+        let patches: Vec<PathBuf> = patches.iter().map(|name| format!("{name}.patch").into()).collect();
+        let which = Which { filter: filter.to_owned(), part };
+        which.of(&patches).map(|chosen| chosen.iter().map(|patch| name(patch)).collect())
+    }
+
+    #[test]
+    fn every_part_has_the_canary_or_is_an_error() {
+        let all = ["a", "b", CANARY, "d"];
+        let names = |names: &[&str]| Ok(names.iter().map(|&name| name.to_owned()).collect());
+        assert_eq!(chosen("", None, &all), names(&all));
+        assert_eq!(chosen("", Some((0, 2)), &all), names(&["a", CANARY]));
+        assert_eq!(chosen("", Some((1, 2)), &all), names(&["b", "d", CANARY]));
+        assert_eq!(chosen("b", Some((0, 1)), &all), names(&["b", CANARY]));
+        assert_eq!(chosen("b", None, &all), names(&["b"]));
+        assert_eq!(chosen("", Some((0, 1)), &["a"]), Err(format!("there is no {CANARY} in sim/bugs")));
+        assert_eq!(chosen("x", None, &all), Err("no patch in sim/bugs has \"x\" in its name".to_owned()));
+    }
+
+    #[test]
+    fn what_is_found_where_no_bug_is_planted_is_an_error() {
+        assert_eq!(nothing(&bug(None).hunt), Ok(()));
+        let said = "where no bug is planted, schedule 7 breaks G5: cargo sim explore --engine volume";
+        assert_eq!(nothing(&bug(Some(7)).hunt), Err(said.to_owned()));
+    }
+
     #[test]
     fn each_patch_says_what_it_is_and_where_such_was_seen() {
         for folder in ["sim/bugs", "sim/drill"] {
-            for patch in patches(folder, "").unwrap() {
+            for patch in patches(folder).unwrap() {
                 let text = fs::read_to_string(&patch).unwrap();
                 let said: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
                 let is_sentence = |line: &&str| line.ends_with('.');
@@ -191,7 +263,7 @@ mod tests {
         let readme = fs::read_to_string(root().join("sim/bugs/README.md")).unwrap();
         let (_, table) = readme.split_once(HEAD).unwrap();
         let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with("| ")).collect();
-        let patches = patches("sim/bugs", "").unwrap();
+        let patches = patches("sim/bugs").unwrap();
         assert_eq!(rows.len(), patches.len());
         for (row, patch) in rows.iter().zip(&patches) {
             let expected = format!("| {} | {} | ", name(patch), what(patch).unwrap());

@@ -50,8 +50,8 @@ pub struct Drilled {
 /// # Errors
 /// A patch does not apply, its tree does not build, or what is built fails in any other way than by noticing.
 pub fn drill(seeds: u64, mut report: impl FnMut(Drilled)) -> Result<(), String> {
-    for patch in patches("sim/drill", "")? {
-        let simulator = build(&patch)?;
+    for patch in patches("sim/drill")? {
+        let simulator = build(Some(&patch))?;
         let digest = || {
             let mut command = Command::new(&simulator);
             command.args(["digest", "--seeds", &seeds.to_string()]);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, summary, write_table};
+use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, hunt_none, summary, write_table};
 use seriatim_sim::drill::{Drilled, digest, drill};
 use seriatim_sim::engine::Outcome;
 use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, failing_of, run_seed};
@@ -101,7 +101,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
-    /// Plants each bug of sim/bugs in a copy of the sources, and looks whether it is found.
+    /// Plants each bug of sim/bugs in a copy of the sources, and looks whether it is found. Before all of them it looks where none
+    /// is planted, and must find nothing there.
     Bugs {
         /// Only those with this in their name.
         #[arg(default_value = "")]
@@ -402,6 +403,10 @@ fn soak_it(server: &Path, plan: &soak::Plan) -> Result<ExitCode, String> {
 fn find_bugs(which: &Which, budget: Budget, write: bool) -> Result<ExitCode, String> {
     if write && !which.filter.is_empty() {
         return Err("--write is for the table of all planted bugs".to_owned());
+    }
+    if which.is_all() {
+        hunt_none(budget)?;
+        say!("Where none is planted, nothing is found.\n");
     }
     say!("{}", HEAD.trim_end());
     let mut bugs = Vec::new();

@@ -5,19 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{fs, io};
 
-/// The patches in a folder that have this in their name, in order.
-pub(crate) fn patches(folder: &str, filter: &str) -> Result<Vec<PathBuf>, String> {
+/// The patches in a folder, in order.
+pub(crate) fn patches(folder: &str) -> Result<Vec<PathBuf>, String> {
     let mut patches: Vec<PathBuf> = fs::read_dir(root().join(folder))
         .map_err(|error| format!("cannot read {folder}: {error}"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
-        .filter(|path| name(path).contains(filter))
         .collect();
     patches.sort();
-    if patches.is_empty() {
-        return Err(format!("no patch in {folder} has {filter:?} in its name"));
-    }
-    Ok(patches)
+    if patches.is_empty() { Err(format!("there is no patch in {folder}")) } else { Ok(patches) }
 }
 
 /// The folder of the project.
@@ -36,21 +32,23 @@ pub(crate) fn what(patch: &Path) -> Result<String, String> {
     Ok(text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned())
 }
 
-/// Applies one patch to a copy of the sources, and builds the simulator from that.
-pub(crate) fn build(patch: &Path) -> Result<PathBuf, String> {
-    let (root, name) = (root(), name(patch));
+/// Applies one patch, or none, to a copy of the sources, and builds the simulator from that.
+pub(crate) fn build(patch: Option<&Path>) -> Result<PathBuf, String> {
+    let (root, name) = (root(), patch.map_or("the project itself".to_owned(), name));
     let work = root.join("target/bugs");
     let tree = work.join("tree");
     copy_sources(&root, &tree)?;
-    // Git looks no further up for a repository, so that it takes the tree as it is.
-    let patch = fs::canonicalize(patch).map_err(|error| error.to_string())?;
-    let ceiling = fs::canonicalize(&work).map_err(|error| error.to_string())?;
-    run(Command::new("git")
-        .arg("apply")
-        .arg(&patch)
-        .current_dir(&tree)
-        .env("GIT_CEILING_DIRECTORIES", ceiling))
-    .map_err(|error| format!("{name} does not apply: {error}"))?;
+    if let Some(patch) = patch {
+        // Git looks no further up for a repository, so that it takes the tree as it is.
+        let patch = fs::canonicalize(patch).map_err(|error| error.to_string())?;
+        let ceiling = fs::canonicalize(&work).map_err(|error| error.to_string())?;
+        run(Command::new("git")
+            .arg("apply")
+            .arg(&patch)
+            .current_dir(&tree)
+            .env("GIT_CEILING_DIRECTORIES", ceiling))
+        .map_err(|error| format!("{name} does not apply: {error}"))?;
+    }
     let cargo = Path::new(env!("CARGO"));
     let mut build = Command::new(cargo);
     // The compiler beside it: one that rustup looks for follows what a dependency says in its own folder.
