@@ -322,7 +322,7 @@ fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
 
 fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Result<ExitCode, String> {
     let (failing, outcome) = find(run, profile, Record { digest: false, trace })?;
-    say!("{}", story(&outcome).trim_end());
+    say!("{}", story(&failing.scenario, &outcome).trim_end());
     say!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
     if let Some(html) = html {
         draw(run, &failing, html)?;
@@ -352,7 +352,7 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
     bar.finish_and_clear();
     save(&small, to)?;
     let outcome = small.run(Record { trace: true, digest: false });
-    say!("{}", story(&outcome).trim_end());
+    say!("{}", story(&small.scenario, &outcome).trim_end());
     say!(
         "from {} things that clients do to {}, from {} special decisions to {}, {} of them preemptions",
         before.0,

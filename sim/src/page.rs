@@ -11,9 +11,9 @@
 
 mod arrows;
 mod lanes;
-mod rows;
+pub(crate) mod rows;
 mod state;
-mod words;
+pub(crate) mod words;
 
 use serde::Serialize;
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Outcome;
 use crate::history::{History, Sent, What};
+use crate::page::rows::{Said, session_of};
+use crate::page::words;
 use crate::scenario::Scenario;
 use crate::shrink::Failing;
 
@@ -69,21 +71,29 @@ pub fn parse(text: &str) -> Result<Failing, String> {
     Ok(Failing { scenario, picks, rule })
 }
 
-/// What everybody wrote and read, in the one order in which it happened; what proves the violation is marked.
-pub fn story(outcome: &Outcome) -> String {
+/// What everybody wrote and read, in the one order in which it happened; what proves the violation is marked. With a trace, what
+/// the broker was told and what it ordered, too.
+pub fn story(scenario: &Scenario, outcome: &Outcome) -> String {
     let witness = outcome.violation.as_ref().map_or(&[][..], |violation| &violation.witness);
     let mut lines: Vec<(u64, String)> = Vec::new();
     for (session, its) in outcome.history.sessions.iter().enumerate() {
         let who = name(&outcome.history, session);
         for (place, item) in its.items.iter().enumerate() {
             let mark = if witness.contains(&(session, place)) { "=> " } else { "   " };
-            lines.push((item.at, format!("{:>6} ms {mark}{who:<12} {}", item.ms, words(&item.what))));
+            lines.push((item.at, format!("{:>6} ms {mark}{who:<12} {}", item.ms, did(&item.what))));
         }
     }
+    let label = |conn| match session_of(conn, outcome.history.sessions.len()) {
+        Some(session) => name(&outcome.history, session),
+        None => conn.to_string(),
+    };
     for step in &outcome.trace {
-        let mut line = format!("{:>6} ms    {:<12} {:?}", step.now_ms, "broker", step.event);
+        let event = words::event(&step.event, label);
+        let mut line = format!("{:>6} ms    {:<12} {}", step.now_ms, "broker", told(&event));
         for effect in &step.effects {
-            let _ = write!(line, "\n{:26}{effect:?}", "");
+            for said in words::effect(effect, scenario.limits.line_bytes_max, label) {
+                let _ = write!(line, "\n{:26}{}", "", told(&said));
+            }
         }
         lines.push((step.at, line));
     }
@@ -104,16 +114,39 @@ fn name(history: &History, session: usize) -> String {
         What::Read(line) => line.strip_prefix("welcome "),
         _ => None,
     });
-    format!("{}/{session}", name.unwrap_or("?"))
+    format!("{}/{session}", shown(name.unwrap_or("?")))
 }
 
-fn words(what: &What) -> String {
+/// Words, and the line of the protocol behind them.
+fn told(said: &Said) -> String {
+    let Said { says, line, .. } = said;
+    line.as_ref().map_or_else(|| says.clone(), |line| format!("{says}: {}", shown(line)))
+}
+
+/// A line as it can be looked at: what would move the cursor, hide or turn round what stands beside it is escaped.
+fn shown(line: &str) -> String {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        if acts(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+fn did(what: &What) -> String {
     match what {
         What::Wrote(sent) => match sent {
-            Sent::Name(name) => format!("writes its name, {name}"),
-            Sent::Proof { name, right: true } => format!("writes its name, {name}, and the password"),
-            Sent::Proof { name, right: false } => format!("writes its name, {name}, and a wrong password"),
-            Sent::Say { to, text, .. } => format!("writes to {}: {text}", to.join(", ")),
+            Sent::Name(name) => format!("writes its name, {}", shown(name)),
+            Sent::Proof { name, right } => {
+                let which = if *right { "the" } else { "a wrong" };
+                format!("writes its name, {}, and {which} password", shown(name))
+            }
+            Sent::Say { to, text, .. } => {
+                format!("writes to {}", shown(&format!("{}: {text}", to.join(", "))))
+            }
             Sent::Ping { .. } => "writes /ping".to_owned(),
             Sent::Who => "writes /who".to_owned(),
             Sent::Bad(rule) => format!("writes a bad line ({})", rule.code()),
@@ -121,9 +154,44 @@ fn words(what: &What) -> String {
         },
         What::Ended => "closes its side".to_owned(),
         What::Reset => "breaks the connection".to_owned(),
-        What::Read(line) => format!("reads {line}"),
+        What::Read(line) => format!("reads {}", shown(line)),
         What::Closed(rest) if rest.is_empty() => "reads the end".to_owned(),
         What::Closed(rest) => format!("reads the end, in the middle of {rest:?}"),
         What::Broke => "finds the connection broken".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choice::Choices;
+    use crate::engine::volume::run;
+    use crate::scenario::{BadLine, Op, Script};
+    use crate::world::Record;
+
+    #[test]
+    fn a_story_names_everybody_and_moves_no_cursor() {
+        let log_in = Op::LogIn { name: "al".to_owned(), insist: true };
+        let say = Op::Say { to: vec!["al".to_owned()], bytes: 0 };
+        let bad = Op::Bad { rule: BadLine::Command };
+        let ops = vec![Op::Connect, log_in, say, bad, Op::Quit];
+        let scenario = Scenario { clients: vec![Script { ops }], ..Scenario::default() };
+        let mut outcome = run(&scenario, Choices::replay(Vec::new()), Record { trace: true, digest: false });
+        outcome.history.sessions[0].items[2].what = What::Read("from al: \u{1b}[2J\u{202e}m0.1".to_owned());
+        let story = story(&scenario, &outcome);
+        for line in [
+            "     0 ms    al/0         writes its name, al",
+            "     0 ms    broker       al/0 connects",
+            "     0 ms    broker       al/0 sends: al",
+            "                          to al/0: welcome al",
+            "     0 ms    broker       al/0 sends: al, ~0.1: m0.1",
+            "                          to al/0: from al: m0.1",
+            "                          to al/0: error unknown-command: /welcome al, /help lists the commands",
+            "                          write what waits for al/0, then close (it said /quit)",
+            r"     0 ms    al/0         reads from al: \u{1b}[2J\u{202e}m0.1",
+        ] {
+            assert!(story.lines().any(|its| its == line), "{line}\n{story}");
+        }
+        assert!(!story.contains(['#', '\u{1b}', '\u{202e}']), "{story}");
     }
 }

@@ -45,9 +45,9 @@ pub(super) struct Row {
 
 /// Words, and perhaps a line of the protocol behind them.
 #[derive(Default, Serialize)]
-pub(super) struct Said {
-    pub(super) says: String,
-    pub(super) line: Option<String>,
+pub(crate) struct Said {
+    pub(crate) says: String,
+    pub(crate) line: Option<String>,
     /// In fewer words, if it is an order that sends nothing.
     pub(super) brief: Option<String>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Passed {
 }
 
 /// The session of a connection: they are accepted in the order in which they were made.
-fn session_of(conn: ConnId, sessions: usize) -> Option<usize> {
+pub(crate) fn session_of(conn: ConnId, sessions: usize) -> Option<usize> {
     usize::try_from(conn.0).ok()?.checked_sub(1).filter(|&session| session < sessions)
 }
 

@@ -120,7 +120,7 @@ pub(super) fn kind(event: &Event) -> (&'static str, Option<ConnId>) {
 }
 
 /// An event, as the broker sees it.
-pub(super) fn event(event: &Event, label: impl Fn(ConnId) -> String) -> Said {
+pub(crate) fn event(event: &Event, label: impl Fn(ConnId) -> String) -> Said {
     let (says, line) = match event {
         Event::Ticked(now) => (format!("the clock says {} ms", now.0), None),
         Event::Connected(conn, Origin::Exempt) => (format!("{} connects", label(*conn)), None),
@@ -155,7 +155,7 @@ fn line_is_lost(error: &LineError) -> bool {
 }
 
 /// An order of the broker: one for each line of a reply.
-pub(super) fn effect(effect: &Effect, line_bytes_max: usize, label: impl Fn(ConnId) -> String) -> Vec<Said> {
+pub(crate) fn effect(effect: &Effect, line_bytes_max: usize, label: impl Fn(ConnId) -> String) -> Vec<Said> {
     let (brief, says) = match effect {
         Effect::Send { to, reply } => {
             let to: Vec<String> = to.iter().map(|&conn| label(conn)).collect();
