@@ -11,6 +11,7 @@ use crate::engine::under_shuttle::Order;
 use crate::engine::{Outcome, quietly, sockets, under_shuttle, volume};
 use crate::judge::Violation;
 use crate::marks::Marks;
+use crate::scenario::Scenario;
 use crate::shrink::Failing;
 use crate::swarm::Profile;
 use crate::world::{Record, lock};
@@ -84,6 +85,8 @@ pub struct Failed {
     pub schedule: u64,
     /// What it broke.
     pub violation: Violation,
+    /// The run, if it came to an end.
+    pub outcome: Option<Arc<Outcome>>,
 }
 
 /// How a seed is run on the volume engine.
@@ -148,45 +151,57 @@ impl Seen {
         self.steps += outcome.steps;
         self.simulated_ms += outcome.now_ms;
         self.marks.add(&outcome.marks);
-        self.failed = outcome.violation.map(|violation| Failed { seed, schedule, violation });
+        self.failed = outcome.violation.clone().map(|violation| {
+            let outcome = Some(Arc::new(outcome));
+            Failed { seed, schedule, violation, outcome }
+        });
         self.failed.is_none()
     }
 }
 
-fn one(plan: &Plan, seed: u64) -> Seen {
+fn one(plan: &Plan, seed: u64, record: Record) -> Seen {
     let mut seen = Seen { seeds: 1, ..Seen::default() };
     match plan.engine {
         Engine::Volume => {
-            seen.run(seed, 0, run_seed(plan.profile, seed, Record::default()));
+            seen.run(seed, 0, run_seed(plan.profile, seed, record));
             seen
         }
         Engine::Sockets => {
-            match sockets::run(&plan.profile.scenario(seed), SOCKETS_SPEED, Record::default()) {
+            // It is never the same again: what the broker was told is written down at once.
+            let record = Record { trace: true, ..record };
+            match sockets::run(&plan.profile.scenario(seed), SOCKETS_SPEED, record) {
                 Ok(outcome) => drop(seen.run(seed, 0, outcome)),
                 Err(error) => {
                     let violation = Violation::new("sockets", error.to_string(), &[]);
-                    seen.failed = Some(Failed { seed, schedule: 0, violation });
+                    seen.failed = Some(Failed { seed, schedule: 0, violation, outcome: None });
                 }
             }
             seen
         }
-        Engine::Shuttle => in_some_orders(plan.profile, seed, seen),
+        Engine::Shuttle => in_some_orders(&plan.profile.scenario(seed), seed, record, seen),
     }
 }
 
-/// Runs a seed under one of shuttle's schedulers.
-fn in_some_orders(profile: Profile, seed: u64, seen: Seen) -> Seen {
+/// The run of a seed that failed, with all that the broker was told, if it came to an end.
+pub fn traced(plan: &Plan, failed: &Failed) -> Option<Arc<Outcome>> {
+    if plan.engine == Engine::Sockets {
+        return failed.outcome.clone();
+    }
+    one(plan, failed.seed, Record { trace: true, digest: false }).failed?.outcome
+}
+
+/// Runs the scenario of a seed under one of shuttle's schedulers.
+fn in_some_orders(scenario: &Scenario, seed: u64, record: Record, seen: Seen) -> Seen {
     let order = [Order::Random, Order::Urw, Order::Pct][usize::try_from(seed % 3).unwrap_or_default()];
     let seen = Arc::new(Mutex::new(seen));
     let its = seen.clone();
     let choices = move |schedule: u64| Choices::random(seed ^ schedule.rotate_right(8));
     let judge = move |schedule, outcome| lock(&its).run(seed, schedule, outcome);
-    let (scenario, record) = (profile.scenario(seed), Record::default());
-    let ran = quietly(|| under_shuttle::run(&scenario, order, seed, SCHEDULES, record, choices, judge));
+    let ran = quietly(|| under_shuttle::run(scenario, order, seed, SCHEDULES, record, choices, judge));
     let mut seen = std::mem::take(&mut *lock(&seen));
     if let Err(message) = ran {
         let violation = Violation::new("panic", message, &[]);
-        seen.failed = Some(Failed { seed, schedule: seen.runs, violation });
+        seen.failed = Some(Failed { seed, schedule: seen.runs, violation, outcome: None });
     }
     seen
 }
@@ -194,6 +209,8 @@ fn in_some_orders(profile: Profile, seed: u64, seen: Seen) -> Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::explain;
+    use crate::scenario::{Op, Script};
 
     #[test]
     fn seeds_end_where_numbers_do() {
@@ -202,6 +219,22 @@ mod tests {
             let (engine, profile) = (Engine::Volume, Profile::Duel);
             let plan = Plan { engine, profile, from, seeds, time: None, threads: 2 };
             assert_eq!(explore(plan, &AtomicBool::new(false), |_| ()).seeds, run, "{seeds} from {from}");
+        }
+    }
+
+    #[test]
+    fn what_fails_under_shuttle_can_be_told() {
+        // Two lines where a client says that it writes one: the judge holds that against the server.
+        let log_in = Op::LogIn { name: "al\nbob".to_owned(), insist: false };
+        let client = Script { ops: vec![Op::Connect, log_in, Op::HalfClose] };
+        let scenario = Scenario { clients: vec![client], ..Scenario::default() };
+        for seed in 0..3 {
+            let record = Record { trace: true, digest: false };
+            let failed =
+                in_some_orders(&scenario, seed, record, Seen::default()).failed.expect("a violation");
+            let outcome = failed.outcome.expect("a run");
+            let said = explain(&scenario, &outcome, "cargo sim explore");
+            assert!(said.contains(&failed.violation.to_string()), "{said}");
         }
     }
 }

@@ -14,13 +14,13 @@ use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, hunt_none, summary, write_table};
 use seriatim_sim::drill::{Drilled, digest, drill};
 use seriatim_sim::engine::Outcome;
-use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, failing_of, run_seed};
+use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, failing_of, run_seed, traced};
 use seriatim_sim::figures;
 use seriatim_sim::hunt::{Budget, hunt};
 use seriatim_sim::marks::WANTED;
 use seriatim_sim::page::{page_of, regression_test};
-use seriatim_sim::report::{load, save, story};
-use seriatim_sim::shrink::{Failing, Shrunk, fails_somehow, shrink};
+use seriatim_sim::report::{in_volume, load, save, story};
+use seriatim_sim::shrink::{Failing, Shrunk, shrink};
 use seriatim_sim::signal;
 use seriatim_sim::soak::{self, Round, Soaked};
 use seriatim_sim::swarm::Profile;
@@ -258,13 +258,15 @@ fn report_failed(plan: Plan, failed: &Failed, to: &Path, html: &Path) -> Result<
         return shrink_to(failing_of(plan.profile, *seed), to, html);
     }
     say!("see it: cargo sim explore --engine {engine}{profile} --from {seed} --seeds 1");
-    match fails_somehow(&plan.profile.scenario(*seed), &violation.rule) {
-        Some(failing) => shrink_to(failing, to, html),
-        None => {
-            say!("no schedule of the volume engine breaks that rule, so it cannot be shrunk");
-            Ok(())
-        }
+    let scenario = plan.profile.scenario(*seed);
+    if let Some(failing) = in_volume(&scenario, violation, Vec::new()) {
+        return shrink_to(failing, to, html);
     }
+    if let Some(outcome) = traced(&plan, failed) {
+        say!("{}", story(&scenario, &outcome).trim_end());
+    }
+    say!("no schedule of the volume engine breaks that rule, so that it can be neither shrunk nor recorded");
+    Ok(())
 }
 
 /// How a profile is said on the command line, if it has to be.

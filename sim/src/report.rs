@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Outcome;
 use crate::history::{History, Sent, What};
+use crate::judge::Violation;
+use crate::page::regression_test;
 use crate::page::rows::{Said, session_of};
 use crate::page::words;
 use crate::scenario::Scenario;
-use crate::shrink::Failing;
+use crate::shrink::{Failing, fails_somehow, shrink};
+use crate::world::Record;
 
 /// The format of [`Recorded`]: what is written in another one cannot be read.
 const VERSION: u32 = 2;
@@ -108,6 +111,31 @@ pub fn story(scenario: &Scenario, outcome: &Outcome) -> String {
     story
 }
 
+/// A run of the volume engine that breaks the same rule as one of any engine, if there is one.
+pub fn in_volume(scenario: &Scenario, violation: &Violation, picks: Vec<u32>) -> Option<Failing> {
+    let failing = Failing { scenario: scenario.clone(), picks, rule: violation.rule.clone() };
+    let again = failing.run(Record::default()).violation;
+    if again.is_some_and(|again| again.rule == violation.rule) {
+        return Some(failing);
+    }
+    fails_somehow(scenario, &violation.rule)
+}
+
+/// All that helps whoever sees a test fail: the story of the run, made small where that can be done, a test for it, and the command
+/// that shows it.
+pub fn explain(scenario: &Scenario, outcome: &Outcome, command: &str) -> String {
+    let Some(violation) = &outcome.violation else { return story(scenario, outcome) };
+    let told = match in_volume(scenario, violation, outcome.picks()) {
+        Some(failing) => {
+            let small = shrink(failing).failing;
+            let outcome = small.run(Record { trace: true, digest: false });
+            format!("{}{}", story(&small.scenario, &outcome), regression_test(&small))
+        }
+        None => story(scenario, outcome),
+    };
+    format!("{violation}\n{told}\nsee it: {command}")
+}
+
 /// The name under which a session was welcome, and its number.
 fn name(history: &History, session: usize) -> String {
     let name = history.sessions[session].items.iter().find_map(|item| match &item.what {
@@ -167,7 +195,6 @@ mod tests {
     use crate::choice::Choices;
     use crate::engine::volume::run;
     use crate::scenario::{BadLine, Op, Script};
-    use crate::world::Record;
 
     #[test]
     fn a_story_names_everybody_and_moves_no_cursor() {
@@ -193,5 +220,19 @@ mod tests {
             assert!(story.lines().any(|its| its == line), "{line}\n{story}");
         }
         assert!(!story.contains(['#', '\u{1b}', '\u{202e}']), "{story}");
+    }
+
+    #[test]
+    fn a_failing_run_is_explained() {
+        let log_in = Op::LogIn { name: "al\nbob".to_owned(), insist: false };
+        let ops = vec![Op::Connect, log_in, Op::Who, Op::Blank, Op::HalfClose];
+        let scenario = Scenario { clients: vec![Script { ops }], ..Scenario::default() };
+        let outcome = run(&scenario, Choices::of_seed(0), Record::default());
+        let violation = outcome.violation.as_ref().expect("two lines where one is meant");
+        let said = explain(&scenario, &outcome, "cargo sim replay 0");
+        let command = "see it: cargo sim replay 0";
+        assert!(said.starts_with(&violation.to_string()) && said.ends_with(command), "{said}");
+        assert!(said.contains("writes its name, al\\nbob") && !said.contains("/who"), "{said}");
+        assert!(said.contains("#[test]\nfn "), "{said}");
     }
 }

@@ -7,6 +7,7 @@ use seriatim::server::mio::sockets::Address;
 use seriatim_sim::engine::sockets::{run, visit};
 use seriatim_sim::history::What;
 use seriatim_sim::marks::Marks;
+use seriatim_sim::report::explain;
 use seriatim_sim::scenario::{Op, Scenario, Script};
 use seriatim_sim::swarm;
 use seriatim_sim::world::Record;
@@ -25,9 +26,12 @@ fn no_seed_breaks_a_guarantee_over_real_sockets() {
                 scope.spawn(move || {
                     let mut marks = Marks::default();
                     for seed in (thread..seeds()).step_by(4) {
-                        let outcome = run(&swarm::scenario(seed), 100, Record::default()).unwrap();
-                        if let Some(violation) = outcome.violation {
-                            panic!("seed {seed} over real sockets: {violation}\n{:#?}", outcome.history);
+                        let scenario = swarm::scenario(seed);
+                        let outcome = run(&scenario, 100, Record { trace: true, digest: false }).unwrap();
+                        if outcome.violation.is_some() {
+                            let command =
+                                format!("cargo sim explore --engine sockets --from {seed} --seeds 1");
+                            panic!("seed {seed}: {}", explain(&scenario, &outcome, &command));
                         }
                         marks.add(&outcome.marks);
                     }

@@ -10,6 +10,7 @@ use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::Outcome;
 use seriatim_sim::engine::under_shuttle::{Order, Window, run};
 use seriatim_sim::marks::Marks;
+use seriatim_sim::report::explain;
 use seriatim_sim::scenario::{Op, Scenario, Script};
 use seriatim_sim::swarm;
 use seriatim_sim::world::Record;
@@ -21,21 +22,23 @@ fn no_schedule_breaks_a_guarantee_and_every_mark_is_met() {
         for seed in 0..300 {
             let marks = marks.clone();
             let choices = move |schedule| Choices::random(seed ^ schedule << 32);
-            run(
-                &swarm::scenario(seed),
-                order,
-                seed,
-                5,
-                Record::default(),
-                choices,
-                move |schedule, outcome| {
-                    if let Some(violation) = outcome.violation {
-                        panic!("{order:?}, seed {seed}, schedule {schedule}: {violation}");
-                    }
-                    marks.lock().unwrap().add(&outcome.marks);
-                    true
-                },
-            );
+            let scenario = swarm::scenario(seed);
+            // What takes more than a task's stack is done outside.
+            let failed = Arc::new(Mutex::new(None));
+            let failing = failed.clone();
+            let judge = move |schedule, outcome: Outcome| {
+                marks.lock().unwrap().add(&outcome.marks);
+                let is_fine = outcome.violation.is_none();
+                if !is_fine {
+                    *failing.lock().unwrap() = Some((schedule, outcome));
+                }
+                is_fine
+            };
+            run(&scenario, order, seed, 5, Record::default(), choices, judge);
+            if let Some((schedule, outcome)) = failed.lock().unwrap().take() {
+                let told = explain(&scenario, &outcome, "run this test again");
+                panic!("{order:?}, seed {seed}, schedule {schedule}: {told}");
+            }
         }
     }
     assert_eq!(marks.lock().unwrap().missing(), [""; 0]);

@@ -6,6 +6,7 @@ use seriatim_sim::choice::{Choices, Search};
 use seriatim_sim::engine::fold_digest;
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::marks::Marks;
+use seriatim_sim::report::explain;
 use seriatim_sim::scenario::{Faults, Op, Scenario, Script};
 use seriatim_sim::swarm;
 use seriatim_sim::world::Record;
@@ -21,8 +22,8 @@ fn no_seed_breaks_a_guarantee_and_every_mark_is_met() {
     for seed in 0..seeds() {
         let scenario = swarm::scenario(seed);
         let outcome = run(&scenario, Choices::of_seed(seed), Record::default());
-        if let Some(violation) = outcome.violation {
-            panic!("seed {seed}: {violation}\nsee: cargo sim replay {seed}");
+        if outcome.violation.is_some() {
+            panic!("seed {seed}: {}", explain(&scenario, &outcome, &format!("cargo sim replay {seed}")));
         }
         marks.add(&outcome.marks);
     }
@@ -78,7 +79,7 @@ fn search(delays_max: u32) -> (u64, Marks) {
     let (mut runs, mut marks) = (0, Marks::default());
     while let Some(choices) = search.next_run() {
         let outcome = run(&join_or_send(), choices, Record::default());
-        assert_eq!(outcome.violation, None, "{:?}", outcome.picks());
+        assert!(outcome.violation.is_none(), "{}", explain(&join_or_send(), &outcome, "run this test again"));
         search.ran(&outcome.taken);
         marks.add(&outcome.marks);
         runs += 1;
