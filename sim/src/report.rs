@@ -40,7 +40,9 @@ pub fn save(failing: &Failing, path: &Path) -> Result<(), String> {
 
 /// What a file keeps of a failing run: JSON, in one line.
 pub fn to_text(failing: &Failing) -> String {
-    let Failing { scenario, picks, rule } = failing.clone();
+    let Failing { scenario, mut picks, rule } = failing.clone();
+    // Behind the end of a record all is ordinary.
+    picks.truncate(picks.iter().rposition(|&pick| pick != 0).map_or(0, |last| last + 1));
     // Plain data can always be written.
     serde_json::to_string(&Recorded { version: VERSION, rule, scenario, picks }).unwrap_or_default()
 }
@@ -220,6 +222,15 @@ mod tests {
             assert!(story.lines().any(|its| its == line), "{line}\n{story}");
         }
         assert!(!story.contains(['#', '\u{1b}', '\u{202e}']), "{story}");
+    }
+
+    #[test]
+    fn ordinary_decisions_at_the_end_are_not_recorded() {
+        let scenario = Scenario::default();
+        for (picks, kept) in [(vec![0, 2, 0, 1, 0, 0], vec![0, 2, 0, 1]), (vec![0, 0], Vec::new())] {
+            let failing = Failing { scenario: scenario.clone(), picks, rule: "G5".to_owned() };
+            assert_eq!(parse(&to_text(&failing)).expect("a record").picks, kept);
+        }
     }
 
     #[test]
