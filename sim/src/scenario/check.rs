@@ -11,7 +11,7 @@ use crate::judge::same;
 /// No moment is later and nothing takes longer, in milliseconds: ten years.
 const MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
-/// How much of a line is neither a name nor what a client chose the length of: its receipt, a command, a password.
+/// How much of a line is neither a name nor a text of any length: its receipt, its tag, or a command.
 const REST_BYTES_MAX: usize = 64;
 
 /// What may wait for one client, in bytes.
