@@ -5,67 +5,16 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::SystemTime;
 
+use common::http::{HTTP, ask, closed, connect, counted, door, get, metrics, read_all};
 use common::openmetrics::{Family, Page};
-use common::process::{Client, HANG, Server, seriatim};
+use common::process::{Client, Server, seriatim};
 use regex::Regex;
 use serde_json::Value;
-
-const HTTP: &str = "--http=127.0.0.1:0";
-
-/// How a server answers.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-/// Where a server shows its metrics.
-fn door(server: &Server) -> SocketAddr {
-    let line = server.before_listening("metrics at http://");
-    line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
-}
-
-fn connect(door: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(door).unwrap();
-    stream.set_read_timeout(Some(HANG)).unwrap();
-    stream
-}
-
-/// Everything that comes until the end, in order or not.
-fn read_all(mut stream: &TcpStream) -> String {
-    let mut all = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut all) {
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    }
-    String::from_utf8(all).unwrap()
-}
-
-/// Sends this and returns the one answer, if there is any.
-fn ask(door: SocketAddr, request: &[u8]) -> Option<Answer> {
-    let mut stream = connect(door);
-    stream.write_all(request).unwrap();
-    let all = read_all(&stream);
-    let (head, body) = all.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.").unwrap()[2..5].parse().unwrap();
-    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
-}
-
-fn get(door: SocketAddr, path: &str) -> Answer {
-    ask(door, format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").as_bytes()).unwrap()
-}
-
-fn metrics(door: SocketAddr) -> Page {
-    let answer = get(door, "/metrics");
-    assert_eq!(answer.status, 200);
-    let media = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
-    assert!(answer.head.contains(media), "{}", answer.head);
-    Page::parse(&answer.body).unwrap_or_else(|error| panic!("{error}\n{}", answer.body))
-}
 
 #[test]
 fn what_was_said_is_what_is_counted() {
@@ -142,17 +91,15 @@ fn what_was_said_is_what_is_counted() {
 #[test]
 fn refused_and_lost_connections_are_counted() {
     let mut server = Server::start(&[HTTP, "--connections-max=1"]);
-    let door = door(&server);
     let al = server.log_in("al");
     assert_eq!(server.connect().rest(), ["bye server full"]);
     server.wait_for_log("refused a connection");
     al.reset();
     server.wait_for_log("disconnected");
-    let page = metrics(door);
-    for (reason, times) in [("server-full", 1.0), ("lost", 1.0), ("quit", 0.0)] {
-        assert_eq!(page.value("seriatim_disconnects_total", &[("reason", reason)]), times, "{reason}");
+    for (reason, times) in [("server-full", 1), ("lost", 1), ("quit", 0)] {
+        assert_eq!(closed(&server, reason), times, "{reason}");
     }
-    assert_eq!(page.value("seriatim_connections", &[]), 0.0);
+    assert_eq!(counted(&server, "seriatim_connections", &[]), 0);
 }
 
 #[test]

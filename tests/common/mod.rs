@@ -6,6 +6,7 @@
     reason = "each test file uses a part of it, and none of it is public"
 )]
 
+pub mod http;
 pub mod model;
 pub mod openmetrics;
 pub mod parser;
