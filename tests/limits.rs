@@ -234,6 +234,36 @@ fn g9_a_client_that_takes_nothing_is_reset() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "it can tell that this is not all");
 }
 
+/// Bug: of who overflowed and then took nothing the log said that it had stalled, and not why it had been closed before.
+#[test]
+fn g9_the_log_says_why_a_laggard_was_closed_whether_or_not_it_could_be_told() {
+    let mut server = Server::start(&["--write-timeout=0.5", "--outbox-bytes-max=33792"]);
+    let mut al = server.log_in("al");
+    // Whoever sends may be held up for so long that there is no overflow.
+    let line = (0..20).map(|number| {
+        let laggard = format!("laggard{number}");
+        let _laggard = server.log_in(&laggard);
+        overwhelm(&mut al, &laggard);
+        server.wait_for_log("disconnected")
+    });
+    let line = line.into_iter().find(|line| line.contains("closed=too slow")).expect("one of them was too slow");
+    assert!(line.contains("reason=stalled"), "{line}");
+    al.barrier();
+}
+
+/// Sends to somebody who does not read, until it is gone.
+fn overwhelm(al: &mut Client, laggard: &str) {
+    let missing = format!("error no-such-peer: {laggard}");
+    loop {
+        (0..100).for_each(|_| al.send(&format!("{laggard}: {}", "x".repeat(8000))));
+        al.send("/ping");
+        let answers: Vec<String> = std::iter::from_fn(|| al.line().filter(|line| line != "pong")).collect();
+        if !answers.is_empty() {
+            return assert!(answers.iter().all(|answer| *answer == missing), "{answers:?}");
+        }
+    }
+}
+
 #[test]
 fn g9_the_operating_system_asks_silent_peers_whether_they_are_still_there() {
     for (flag, seconds) in [("--keepalive=7", Some(7)), ("--keepalive=off", None)] {

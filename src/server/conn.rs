@@ -18,8 +18,8 @@ use futures_lite::future::or;
 use pin_project_lite::pin_project;
 use tracing::error;
 
-use self::end::End;
 pub(super) use self::end::EndLog;
+use self::end::{End, How};
 use self::incoming::{Incoming, ReadEnd};
 use self::outgoing::{Outgoing, WriteEnd};
 use super::World;
@@ -104,16 +104,16 @@ impl<R: Runtime> Served<R> {
     /// Ends what is left when one half has ended, or both.
     async fn wind_up(&mut self, written: Option<WriteEnd>, read: Option<io::Result<ReadEnd>>) -> End {
         let Served { conn, incoming, outgoing } = self;
-        let writer = &mut outgoing.writer;
-        match (written, read) {
-            (None, Some(Err(error))) => End::Broken(error),
+        let (writer, closed) = (&mut outgoing.writer, conn.outbox.closed());
+        let how = match (written, read) {
+            (None, Some(Err(error))) => How::Broken(error),
             (None, _) | (Some(WriteEnd::Aborted), _) => {
                 writer.reset();
-                if conn.outbox.closed().is_some() { End::GaveUp } else { End::Dropped }
+                if closed.is_some() { How::GaveUp } else { How::Dropped }
             }
             (Some(WriteEnd::Stalled), _) => {
                 writer.reset();
-                End::Stalled
+                How::Stalled
             }
             (Some(WriteEnd::Flushed), read) => {
                 // If this fails, the client is gone and has what it has.
@@ -121,7 +121,7 @@ impl<R: Runtime> Served<R> {
                 if !matches!(read, Some(Ok(ReadEnd::Eof))) {
                     linger(conn, incoming.discard(conn)).await;
                 }
-                conn.outbox.closed().map_or(End::GaveUp, End::Closed)
+                How::Flushed
             }
             (Some(WriteEnd::Broken(error)), read) => {
                 // The client takes no more, but what it said before it left still counts.
@@ -129,9 +129,10 @@ impl<R: Runtime> Served<R> {
                 if read.is_none() {
                     linger(conn, incoming.read(conn)).await;
                 }
-                End::Broken(error)
+                How::Broken(error)
             }
-        }
+        };
+        End { how, closed }
     }
 }
 

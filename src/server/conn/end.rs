@@ -6,6 +6,7 @@ use std::io;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::{Conn, Served};
@@ -20,10 +21,17 @@ const ENDS_OF_SPEAKERS: Rate = Rate { count: 600, per_ms: 60_000 };
 /// And of those who never said a line: they were not let in, or scan ports, or cannot agree on how to encrypt.
 const ENDS_OF_OTHERS: Rate = Rate { count: 10, per_ms: 60_000 };
 
+/// The end of a connection.
+pub(super) struct End {
+    pub(super) how: How,
+    /// Why the broker had closed it, if it had.
+    pub(super) closed: Option<CloseReason>,
+}
+
 /// How a connection ended.
-pub(super) enum End {
+pub(super) enum How {
     /// The broker closed it, and all that waited is written.
-    Closed(CloseReason),
+    Flushed,
     /// What waited could not be written in time.
     GaveUp,
     /// It was given up before anything was said: nobody had the time to tell it why.
@@ -37,26 +45,34 @@ pub(super) enum End {
 impl End {
     /// The client was never let in.
     fn is_refusal(&self) -> bool {
-        matches!(self, End::Closed(reason) if reason.is_refusal()) || matches!(self, End::Dropped)
+        self.closed.is_some_and(CloseReason::is_refusal) || matches!(self.how, How::Dropped)
     }
 
     fn is_like(&self, other: &End) -> bool {
-        match (self, other) {
-            (End::Closed(reason), End::Closed(other)) => reason == other,
-            (End::Broken(error), End::Broken(other)) => error.kind() == other.kind(),
-            _ => mem::discriminant(self) == mem::discriminant(other),
+        let is_like = match (&self.how, &other.how) {
+            (How::Broken(error), How::Broken(other)) => error.kind() == other.kind(),
+            (how, other) => mem::discriminant(how) == mem::discriminant(other),
+        };
+        is_like && self.closed == other.closed
+    }
+
+    /// Why it is over, and why the broker had closed it, if that is something else: then the client may not know.
+    fn reasons(&self) -> (String, Option<CloseReason>) {
+        match (&self.how, self.closed) {
+            (How::Flushed, Some(reason)) => (reason.to_string(), None),
+            (how, closed) => (how.to_string(), closed),
         }
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Closed(reason) => reason.fmt(f),
-            End::GaveUp => f.write_str("did not read its last lines in time"),
-            End::Dropped => f.write_str("dropped"),
-            End::Stalled => f.write_str("stalled"),
-            End::Broken(error) => error.fmt(f),
+            How::Flushed => f.write_str("flushed"),
+            How::GaveUp => f.write_str("did not read its last lines in time"),
+            How::Dropped => f.write_str("dropped"),
+            How::Stalled => f.write_str("stalled"),
+            How::Broken(error) => error.fmt(f),
         }
     }
 }
@@ -66,18 +82,20 @@ impl<R: Runtime> Served<R> {
     pub(super) fn log(&self, end: End) {
         let Conn { world, conn, peer, since, .. } = &self.conn;
         let (now, lines_received) = (world.runtime.now(), self.incoming.lines);
-        let reason = end.to_string();
+        let (reason, closed) = end.reasons();
+        let closed = closed.map(display);
         let is_refusal = end.is_refusal();
         let Some(others) = world.ends.let_through(now, end, lines_received > 0) else {
-            return debug!(%conn, %peer, %reason, lines_received, "disconnected, as others were");
+            return debug!(%conn, %peer, %reason, closed, lines_received, "disconnected, as others were");
         };
         if is_refusal {
-            return warn!(%conn, %peer, %reason, others, "refused a connection");
+            return warn!(%conn, %peer, %reason, closed, others, "refused a connection");
         }
         info!(
             %conn,
             %peer,
             %reason,
+            closed,
             connected_ms = now.0.saturating_sub(since.0),
             lines_received,
             bytes_received = self.incoming.bytes,
@@ -120,15 +138,16 @@ mod tests {
     #[test]
     fn each_kind_of_end_is_told_so_often_and_then_counted() {
         let log = EndLog::default();
-        let quit = || End::Closed(CloseReason::Quit);
-        let broken = |kind: io::ErrorKind| End::Broken(kind.into());
+        let closed = |reason| End { how: How::Flushed, closed: Some(reason) };
+        let quit = || closed(CloseReason::Quit);
+        let broken = |kind: io::ErrorKind| End { how: How::Broken(kind.into()), closed: None };
         for _ in 0..ENDS_OF_SPEAKERS.count {
             assert_eq!(log.let_through(Millis(0), quit(), true), Some(0));
         }
         for _ in 0..3 {
             assert_eq!(log.let_through(Millis(0), quit(), true), None);
         }
-        assert_eq!(log.let_through(Millis(0), End::Closed(CloseReason::TooSlow), true), Some(0));
+        assert_eq!(log.let_through(Millis(0), closed(CloseReason::TooSlow), true), Some(0));
         for _ in 0..ENDS_OF_OTHERS.count {
             assert_eq!(log.let_through(Millis(0), broken(io::ErrorKind::TimedOut), false), Some(0));
         }
@@ -138,5 +157,33 @@ mod tests {
         assert_eq!(log.let_through(Millis(100), quit(), true), Some(3));
         assert_eq!(log.let_through(Millis(100), quit(), true), None);
         assert_eq!(log.told.lock().unwrap().len(), 5);
+    }
+
+    /// Bug: who overflowed and then took nothing was said to have stalled, and no more.
+    #[test]
+    fn why_it_was_closed_is_not_forgotten_when_the_rest_gets_nowhere() {
+        let log = EndLog::default();
+        let ends = [
+            (How::Flushed, Some(CloseReason::TooSlow), ("too slow", None)),
+            (How::Stalled, Some(CloseReason::TooSlow), ("stalled", Some(CloseReason::TooSlow))),
+            (How::Stalled, None, ("stalled", None)),
+            (
+                How::GaveUp,
+                Some(CloseReason::Quit),
+                ("did not read its last lines in time", Some(CloseReason::Quit)),
+            ),
+        ];
+        for (how, closed, (reason, why)) in ends {
+            let end = End { how, closed };
+            assert_eq!(end.reasons(), (reason.to_owned(), why));
+            assert!(!end.is_refusal());
+            assert_eq!(log.let_through(Millis(0), end, true), Some(0));
+        }
+        assert_eq!(log.told.lock().unwrap().len(), 4, "each is a kind of its own");
+        // Who is refused may be gone before it is told.
+        let reset = || How::Broken(io::ErrorKind::ConnectionReset.into());
+        assert!(End { how: reset(), closed: Some(CloseReason::ServerFull) }.is_refusal());
+        assert!(!End { how: reset(), closed: None }.is_refusal());
+        assert!(End { how: How::Dropped, closed: None }.is_refusal());
     }
 }
