@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::process::{Client, Server};
+use common::http::{HTTP, closed, counted};
+use common::process::{Client, HANG, Server};
 
 const FULL: &str = "bye server full";
 const ADDRESS_FULL: &str = "bye too many connections from your address";
@@ -37,13 +38,14 @@ fn log_in_at_last(server: &Server, name: &str) -> Client {
 
 #[test]
 fn g9_connections_in_all() {
-    let mut server = Server::start(&["--connections-max=2"]);
+    let mut server = Server::start(&[HTTP, "--connections-max=2"]);
     let mut al = server.log_in("al");
     let mut bob = server.log_in("bob");
     let mut carol = server.connect();
     carol.send("carol");
     assert_eq!(carol.rest(), [FULL]);
     assert!(server.wait_for_log("refused a connection").contains("reason=server full"));
+    assert_eq!(closed(&server, "server-full"), 1);
     al.send("bob: hi");
     bob.expect("from al: hi");
     al.send("/who");
@@ -59,24 +61,39 @@ fn g9_connections_in_all() {
 
 #[test]
 fn g9_a_flood_of_the_refused_holds_nothing() {
-    let server = Server::start(&["--connections-max=1"]);
+    const FLOOD: usize = 500;
+    let mut server = Server::start(&[HTTP, "--connections-max=1"]);
     let mut al = server.log_in("al");
-    // Many at once, and none of them reads or closes.
-    let flood: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let mut knocked = 0;
+    // As a rule the first flood is so fast that some of it are refused without a word.
+    let told = loop {
+        let told = flood(&server, FLOOD, &mut al);
+        knocked += FLOOD as u64;
+        assert_eq!(closed(&server, "server-full"), knocked);
+        if counted(&server, "seriatim_refusals_silent_total", &[]) > 0 {
+            break told;
+        }
+        assert!(knocked < 50_000, "nobody was refused without a word");
+    };
+    assert!(told >= 64, "{told} were told");
+    assert!(server.wait_for_log("reason=dropped").contains("refused a connection"));
     al.barrier();
-    // All of them come to an end by themselves: a few with a word, the others without.
-    let mut told = 0;
-    for mut stream in flood {
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+}
+
+/// Many at once, of whom none reads or closes. All of them come to an end by themselves, a few with a word: says how many.
+fn flood(server: &Server, count: usize, al: &mut Client) -> usize {
+    let flood: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    al.barrier();
+    let told = flood.into_iter().filter_map(|mut stream| {
+        stream.set_read_timeout(Some(HANG)).unwrap();
         let mut said = String::new();
         match stream.read_to_string(&mut said) {
             Ok(_) => assert_eq!(said, format!("{FULL}\n")),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
         }
-        told += usize::from(!said.is_empty());
-    }
-    assert!(told >= 64, "{told} were told");
-    al.barrier();
+        (!said.is_empty()).then_some(())
+    });
+    told.count()
 }
 
 #[test]
@@ -84,7 +101,7 @@ fn g9_connections_from_one_address() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let unix = format!("--listen=unix:{}", path.display());
-    let mut server = Server::start(&[&unix, "--exempt=127.0.0.2", "--connections-per-address-max=2"]);
+    let mut server = Server::start(&[HTTP, &unix, "--exempt=127.0.0.2", "--connections-per-address-max=2"]);
     let mut al = server.log_in("al");
     let mut bob = server.log_in("bob");
     assert_eq!(server.connect().rest(), [ADDRESS_FULL]);
@@ -104,6 +121,7 @@ fn g9_connections_from_one_address() {
     al.send("bob, other0: hi");
     bob.expect("from al: hi");
     others[0].expect("from al: hi");
+    assert_eq!(closed(&server, "address-full"), 2);
 }
 
 #[test]
@@ -124,7 +142,7 @@ fn g9_ipv6_counts_and_loopback_is_exempt_unless_told_otherwise() {
 
 #[test]
 fn g9_new_connections_from_one_address() {
-    let mut server = Server::start(&["--exempt=none", "--connects-per-minute-max=5"]);
+    let mut server = Server::start(&[HTTP, "--exempt=none", "--connects-per-minute-max=5"]);
     let mut al = server.log_in("al");
     for _ in 0..4 {
         server.connect().reset();
@@ -132,6 +150,7 @@ fn g9_new_connections_from_one_address() {
     // The next comes in 12 s.
     assert_eq!(server.connect().rest(), [ADDRESS_TOO_FAST]);
     assert!(server.wait_for_log("refused a connection").contains("too many new connections"));
+    assert_eq!(closed(&server, "address-too-fast"), 1);
     let mut bob = server.connect_from(loopback(2));
     bob.send("bob");
     bob.expect("welcome bob");
@@ -141,13 +160,14 @@ fn g9_new_connections_from_one_address() {
 
 #[test]
 fn g9_logins_pending() {
-    let mut server = Server::start(&["--logins-pending-max=2", "--login-timeout=3600"]);
+    let mut server = Server::start(&[HTTP, "--logins-pending-max=2", "--login-timeout=3600"]);
     let mut bob = server.log_in("bob");
     let (_silent, mut late) = (server.connect(), server.connect());
     late.send("not-a-name!");
     assert!(late.line().unwrap().starts_with("error bad-name"));
     assert_eq!(server.connect().rest(), [LOGINS]);
     assert!(server.wait_for_log("refused a connection").contains("reason=too many logins pending"));
+    assert_eq!(closed(&server, "too-many-logins"), 1);
     bob.barrier();
     late.send("late");
     late.expect("welcome late");
@@ -198,7 +218,7 @@ fn g9_lines_per_second_delay_and_lose_nothing() {
 
 #[test]
 fn g9_idle_clients_are_closed_and_others_are_not() {
-    let mut server = Server::start(&["--idle-timeout=0.5"]);
+    let mut server = Server::start(&[HTTP, "--idle-timeout=0.5"]);
     let (mut idle, mut busy) = (server.log_in("idle"), server.log_in("busy"));
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -215,6 +235,7 @@ fn g9_idle_clients_are_closed_and_others_are_not() {
     });
     assert_eq!(busy.rest(), ["bye idle"], "now it says nothing either");
     assert!(server.wait_for_log("disconnected").contains("reason=idle"));
+    assert_eq!(closed(&server, "idle"), 2);
 }
 
 #[test]
@@ -229,9 +250,31 @@ fn g9_a_client_that_takes_nothing_is_reset() {
     assert!(line.contains("reason=stalled"), "{line}");
     al.send("/who");
     while al.line().unwrap() != "peers 1: al" {}
-    let mut got = Vec::new();
-    let error = laggard.stream.read_to_end(&mut got).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "it can tell that this is not all");
+    is_reset(&mut laggard);
+}
+
+#[test]
+fn g9_a_client_that_leaves_takes_its_last_lines_in_time_or_not_at_all() {
+    let flags = ["--flush-timeout=0.2", "--write-timeout=off", "--outbox-bytes-max=134217728"];
+    let mut server = Server::start(&[&[HTTP][..], &flags].concat());
+    let (mut laggard, mut al) = (server.log_in("laggard"), server.log_in("al"));
+    // More than the network holds, so that something is left to be flushed.
+    (0..3000).for_each(|_| al.send(&format!("laggard: {}", "x".repeat(8000))));
+    al.barrier();
+    laggard.end_input();
+    let line = server.wait_for_log("disconnected");
+    assert!(line.contains("reason=did not read its last lines in time closed=end of input"), "{line}");
+    al.send("/who");
+    al.expect("peers 1: al");
+    is_reset(&mut laggard);
+    assert_eq!(counted(&server, "seriatim_aborts_total", &[]), 1);
+    al.barrier();
+}
+
+/// The client can tell that what it got is not all.
+fn is_reset(client: &mut Client) {
+    let error = client.stream.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 /// Bug: of who overflowed and then took nothing the log said that it had stalled, and not why it had been closed before.
@@ -246,7 +289,8 @@ fn g9_the_log_says_why_a_laggard_was_closed_whether_or_not_it_could_be_told() {
         overwhelm(&mut al, &laggard);
         server.wait_for_log("disconnected")
     });
-    let line = line.into_iter().find(|line| line.contains("closed=too slow")).expect("one of them was too slow");
+    let line =
+        line.into_iter().find(|line| line.contains("closed=too slow")).expect("one of them was too slow");
     assert!(line.contains("reason=stalled"), "{line}");
     al.barrier();
 }
@@ -301,7 +345,7 @@ fn keepalive_timer(here: u16, there: u16) -> (u64, u64) {
 fn g9_outboxes_in_all_and_memory_stay_within_their_bound() {
     const LAGGARDS: usize = 60;
     const TOTAL: u64 = 8 << 20;
-    let mut server = Server::start(&["--outbox-bytes-total-max=8388608"]);
+    let mut server = Server::start(&[HTTP, "--outbox-bytes-total-max=8388608"]);
     let before = server.process.resident_bytes();
     let mut laggards: Vec<Client> =
         (0..LAGGARDS).map(|number| server.log_in(&format!("laggard{number}"))).collect();
@@ -332,22 +376,24 @@ fn g9_outboxes_in_all_and_memory_stay_within_their_bound() {
         assert_eq!(laggard.rest().last().unwrap(), "bye too slow");
     }
     assert!(server.wait_for_log("disconnected").contains("reason=too slow"));
+    assert_eq!(closed(&server, "too-slow"), LAGGARDS as u64);
     quiet.barrier();
 }
 
 #[test]
 fn g9_a_login_takes_so_long_and_no_longer() {
-    let mut server = Server::start(&["--login-timeout=2"]);
+    let mut server = Server::start(&[HTTP, "--login-timeout=2"]);
     let mut al = server.log_in("al");
     let mut silent = server.connect();
     assert_eq!(silent.rest(), ["bye login timeout"]);
     assert!(server.wait_for_log("disconnected").contains("reason=login timeout"));
+    assert_eq!(closed(&server, "login-timeout"), 1);
     al.barrier();
 }
 
 #[test]
 fn g9_lines_are_as_long_and_list_as_many_as_they_may() {
-    let server = Server::start(&["--line-bytes-max=64", "--recipients-max=2"]);
+    let server = Server::start(&[HTTP, "--line-bytes-max=64", "--recipients-max=2"]);
     let (mut al, mut bob) = (server.log_in("al"), server.log_in("bob"));
     let text = "x".repeat(64 - "bob: ".len());
     al.send(&format!("bob: {text}"));
@@ -360,6 +406,9 @@ fn g9_lines_are_as_long_and_list_as_many_as_they_may() {
     bob.expect(&format!("from al: {text}"));
     bob.expect("from al: hi");
     bob.barrier();
+    for code in ["line-too-long", "too-many-recipients"] {
+        assert_eq!(counted(&server, "seriatim_errors_total", &[("code", code)]), 1, "{code}");
+    }
 }
 
 #[test]
