@@ -99,6 +99,9 @@ fn refused_and_lost_connections_are_counted() {
     for (reason, times) in [("server-full", 1), ("lost", 1), ("quit", 0)] {
         assert_eq!(closed(&server, reason), times, "{reason}");
     }
+    for (how, times) in [("flushed", 1), ("broken", 1), ("timed-out", 0)] {
+        assert_eq!(counted(&server, "seriatim_ends_total", &[("how", how)]), times, "{how}");
+    }
     assert_eq!(counted(&server, "seriatim_connections", &[]), 0);
 }
 

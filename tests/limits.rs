@@ -240,7 +240,7 @@ fn g9_idle_clients_are_closed_and_others_are_not() {
 
 #[test]
 fn g9_a_client_that_takes_nothing_is_reset() {
-    let mut server = Server::start(&["--write-timeout=0.2", "--outbox-bytes-max=134217728"]);
+    let mut server = Server::start(&[HTTP, "--write-timeout=0.2", "--outbox-bytes-max=134217728"]);
     let (mut laggard, mut al) = (server.log_in("laggard"), server.log_in("al"));
     // More than the network holds.
     for _ in 0..3000 {
@@ -251,6 +251,7 @@ fn g9_a_client_that_takes_nothing_is_reset() {
     al.send("/who");
     while al.line().unwrap() != "peers 1: al" {}
     is_reset(&mut laggard);
+    assert_eq!(counted(&server, "seriatim_ends_total", &[("how", "stalled")]), 1);
 }
 
 #[test]
@@ -268,6 +269,7 @@ fn g9_a_client_that_leaves_takes_its_last_lines_in_time_or_not_at_all() {
     al.expect("peers 1: al");
     is_reset(&mut laggard);
     assert_eq!(counted(&server, "seriatim_aborts_total", &[]), 1);
+    assert_eq!(counted(&server, "seriatim_ends_total", &[("how", "gave-up")]), 1);
     al.barrier();
 }
 

@@ -18,8 +18,8 @@ use futures_lite::future::or;
 use pin_project_lite::pin_project;
 use tracing::error;
 
-pub(super) use self::end::EndLog;
-use self::end::{End, How};
+use self::end::End;
+pub(super) use self::end::{EndLog, How};
 use self::incoming::{Incoming, ReadEnd};
 use self::outgoing::{Outgoing, WriteEnd};
 use super::World;
@@ -57,7 +57,8 @@ pub(super) fn run<R: Runtime>(
             Err(panic) => {
                 // A bug, which costs this connection and no other. Whoever runs the tasks may want to know.
                 let Conn { conn, peer, .. } = &served.conn;
-                error!(%conn, %peer, reason = "a bug", "disconnected");
+                error!(%conn, %peer, reason = %How::Panicked, "disconnected");
+                served.conn.count(&How::Panicked);
                 resume_unwind(panic);
             }
         }

@@ -4,7 +4,9 @@
 //! are of one moment, and nobody else pays for them: what the driver does anyway, it counts in plain numbers of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::conn::How;
 use super::ingress::{Ingress, Input, PERMITS};
 use super::outbox::Room;
 use super::runtime::Runtime;
@@ -15,11 +17,19 @@ use crate::{Counters, Millis};
 pub struct Watch {
     ingress: Ingress,
     room: Arc<Room>,
+    tally: Arc<Tally>,
+}
+
+/// What the tasks beside the driver count.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// How connections ended, by the places of [`How::CODES`].
+    pub(super) ends: [AtomicU64; How::CODES.len()],
 }
 
 impl Watch {
-    pub(super) fn new(ingress: Ingress, room: Arc<Room>) -> Watch {
-        Watch { ingress, room }
+    pub(super) fn new(ingress: Ingress, room: Arc<Room>, tally: Arc<Tally>) -> Watch {
+        Watch { ingress, room, tally }
     }
 
     /// Asks the driver how things are; `None` if it has ended. Whoever asks should not do so again before it has the answer: a
@@ -28,8 +38,10 @@ impl Watch {
         let (answer, answered) = async_channel::bounded(1);
         self.ingress.send(Input::Asked(answer));
         let told: Told = answered.recv().await.ok()?;
+        let ends = self.tally.ends.each_ref().map(|count| count.load(Ordering::Relaxed));
         Some(Figures {
             told,
+            ends: How::CODES.into_iter().zip(ends).collect(),
             received_bytes: self.ingress.received_bytes(),
             sent_bytes: self.room.sent(),
             outbox_bytes: self.room.used(),
@@ -46,6 +58,8 @@ impl Watch {
 pub struct Figures {
     /// What the driver knows.
     pub told: Told,
+    /// How connections ended, as a word, and how many did so.
+    pub ends: Vec<(&'static str, u64)>,
     /// Bytes read from clients.
     pub received_bytes: u64,
     /// Bytes that clients' sockets have taken.

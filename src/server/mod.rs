@@ -48,7 +48,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::protocol::Name;
 use crate::{Limits, State};
 use ingress::Input;
-use metrics::Watch;
+use metrics::{Tally, Watch};
 use operator::Operator;
 use outbox::Room;
 use passwords::{Passwords, Verifier};
@@ -140,10 +140,11 @@ pub fn start<R: Runtime>(
     let verifier =
         Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone(), config.passwords_at_once);
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
-    let watch = Watch::new(ingress.clone(), room.clone());
+    let tally = Arc::<Tally>::default();
+    let watch = Watch::new(ingress.clone(), room.clone(), tally.clone());
     let operator = Operator::new(ingress.clone());
     let ends = conn::EndLog::default();
-    let world = Arc::new(World { runtime: runtime.clone(), ingress, room, ends, config });
+    let world = Arc::new(World { runtime: runtime.clone(), ingress, room, ends, tally, config });
     shutdown::accept_until(&world, listeners, shutdown);
     (watch, operator, driver::Driver::new(runtime, inputs, state, verifier).run())
 }
@@ -155,5 +156,6 @@ struct World<R> {
     /// For the outboxes.
     room: Arc<Room>,
     ends: conn::EndLog,
+    tally: Arc<Tally>,
     config: Config,
 }

@@ -227,8 +227,8 @@ fn g9_an_idle_connection_is_small() {
     let (stream, peer) = runtime.block_on(listener.accept()).unwrap();
     let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
     let outbox = Arc::new(Outbox::new(room.clone()));
-    let (ends, config) = (EndLog::default(), Config::default());
-    let world = Arc::new(World { runtime, ingress, room, ends, config });
+    let (ends, tally, config) = (EndLog::default(), Arc::default(), Config::default());
+    let world = Arc::new(World { runtime, ingress, room, ends, tally, config });
     let task = conn::run(world, ConnId(0), peer, stream, outbox);
     for (what, bytes, bytes_max) in [
         ("a connection's task", size_of_val(&task), 328),

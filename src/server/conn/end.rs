@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use tracing::field::display;
@@ -29,7 +30,7 @@ pub(super) struct End {
 }
 
 /// How a connection ended.
-pub(super) enum How {
+pub(in crate::server) enum How {
     /// The broker closed it, and all that waited is written.
     Flushed,
     /// What waited could not be written in time.
@@ -40,6 +41,8 @@ pub(super) enum How {
     Stalled,
     /// The socket broke.
     Broken(io::Error),
+    /// There was a bug in it.
+    Panicked,
 }
 
 impl End {
@@ -65,6 +68,25 @@ impl End {
     }
 }
 
+impl How {
+    /// The words that a program goes by, in no order.
+    pub(in crate::server) const CODES: [&'static str; 7] =
+        ["flushed", "gave-up", "dropped", "stalled", "timed-out", "broken", "bug"];
+
+    /// Where its word is among them.
+    fn place(&self) -> usize {
+        match self {
+            How::Flushed => 0,
+            How::GaveUp => 1,
+            How::Dropped => 2,
+            How::Stalled => 3,
+            How::Broken(error) if error.kind() == io::ErrorKind::TimedOut => 4,
+            How::Broken(_) => 5,
+            How::Panicked => 6,
+        }
+    }
+}
+
 impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,13 +95,22 @@ impl fmt::Display for How {
             How::Dropped => f.write_str("dropped"),
             How::Stalled => f.write_str("stalled"),
             How::Broken(error) => error.fmt(f),
+            How::Panicked => f.write_str("a bug"),
         }
+    }
+}
+
+impl<R: Runtime> Conn<R> {
+    /// Counts an end, each just once.
+    pub(super) fn count(&self, how: &How) {
+        self.world.tally.ends[how.place()].fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl<R: Runtime> Served<R> {
     /// What they said is nobody's business.
     pub(super) fn log(&self, end: End) {
+        self.conn.count(&end.how);
         let Conn { world, conn, peer, since, .. } = &self.conn;
         let (now, lines_received) = (world.runtime.now(), self.incoming.lines);
         let (reason, closed) = end.reasons();

@@ -93,6 +93,8 @@ impl Page {
         let closed = CloseReason::ALL.into_iter().map(|reason| (reason.code(), counters.closed(reason)));
         let disconnects = "Connections closed, or refused, by the reason; lost: gone before that.";
         families.counters("disconnects", disconnects, "reason", closed.chain([("lost", counters.lost)]))?;
+        let ends = "Connections that are over, by how: flushed, or with what waited for them lost.";
+        families.counters("ends", ends, "how", figures.ends.iter().copied())?;
         let silent = "Connections that were refused without a word.";
         families.counter("refusals_silent", silent, None, counters.dropped)?;
         let aborts = "Connections given up at a deadline, with what waited for them.";
