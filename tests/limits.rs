@@ -196,7 +196,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
 
 #[test]
 fn g9_lines_per_second_delay_and_lose_nothing() {
-    let server = Server::start(&["--lines-per-second-max=100"]);
+    let server = Server::start(&[HTTP, "--lines-per-second-max=100"]);
     let (mut al, mut bob) = (server.log_in("al"), server.log_in("bob"));
     let start = Instant::now();
     // The login was one of the first hundred.
@@ -214,6 +214,7 @@ fn g9_lines_per_second_delay_and_lose_nothing() {
     assert!(rest.iter().enumerate().all(|(number, line)| *line == format!("from al: {number}")), "{rest:?}");
     assert_eq!(rest.len(), 200, "all that it sent before it closed its side is done");
     assert!(start.elapsed() >= Duration::from_millis(990), "after {:?}", start.elapsed());
+    assert!(counted(&server, "seriatim_reads_delayed_total", &[]) > 0);
 }
 
 #[test]
@@ -395,7 +396,7 @@ fn g9_a_login_takes_so_long_and_no_longer() {
 
 #[test]
 fn g9_lines_are_as_long_and_list_as_many_as_they_may() {
-    let server = Server::start(&[HTTP, "--line-bytes-max=64", "--recipients-max=2"]);
+    let mut server = Server::start(&[HTTP, "--log-level=debug", "--line-bytes-max=64", "--recipients-max=2"]);
     let (mut al, mut bob) = (server.log_in("al"), server.log_in("bob"));
     let text = "x".repeat(64 - "bob: ".len());
     al.send(&format!("bob: {text}"));
@@ -410,7 +411,11 @@ fn g9_lines_are_as_long_and_list_as_many_as_they_may() {
     bob.barrier();
     for code in ["line-too-long", "too-many-recipients"] {
         assert_eq!(counted(&server, "seriatim_errors_total", &[("code", code)]), 1, "{code}");
+        let line = server.wait_for_log("refused a line");
+        assert!(line.contains(&format!("code=\"{code}\"")) && line.contains("conn=#"), "{line}");
     }
+    server.terminate();
+    assert!(server.wait_for_log("served: ").contains(", 2 lines refused"));
 }
 
 #[test]

@@ -62,8 +62,12 @@ impl fmt::Display for Counters {
         write!(f, "{} connected", self.connected)?;
         let closed = CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0);
         closed.into_iter().try_for_each(|reason| write!(f, ", {} {reason}", self.closed(reason)))?;
-        let others =
-            [(self.dropped, "dropped without a word"), (self.aborted, "given up"), (self.lost, "lost")];
+        let others = [
+            (self.dropped, "dropped without a word"),
+            (self.aborted, "given up"),
+            (self.lost, "lost"),
+            (self.errors.iter().sum(), "lines refused"),
+        ];
         others
             .into_iter()
             .filter(|(count, _)| *count > 0)
@@ -84,6 +88,11 @@ mod tests {
             counters.close(reason);
         }
         counters.aborted = 1;
-        assert_eq!(counters.to_string(), "7 connected, 1 end of input, 2 quit, 1 too slow, 1 given up");
+        counters.answer(&Reply::Error(Refusal::AccountRequired));
+        counters.answer(&Reply::Error(Refusal::Unencrypted));
+        assert_eq!(
+            counters.to_string(),
+            "7 connected, 1 end of input, 2 quit, 1 too slow, 1 given up, 2 lines refused"
+        );
     }
 }

@@ -18,7 +18,7 @@ use super::runtime::Runtime;
 use super::shutdown::Shutdown;
 use super::staged::{Push, Staged};
 use crate::broker::ConnMap;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Refusal, Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
 /// How much one client's lines may cost before it is the next client's turn. Costs are counted in deliveries of a short line.
@@ -436,10 +436,14 @@ impl<R: Runtime> Driver<R> {
             Some(rendered) => lines.extend_from_slice(rendered),
             None => reply.render(line_bytes_max, lines),
         };
-        if matches!(reply, Reply::Bye(_)) {
-            let mut line = Vec::new();
-            write(&mut line);
-            return staged.push_farewell(&line, &mut self.staged_bytes);
+        match reply {
+            Reply::Bye(_) => {
+                let mut line = Vec::new();
+                write(&mut line);
+                return staged.push_farewell(&line, &mut self.staged_bytes);
+            }
+            Reply::Error(why) => log_refusal(conn, why),
+            _ => {}
         }
         let (was_empty, before) = (staged.is_empty(), self.staged_bytes);
         let pushed = staged.push(&mut self.staged_bytes, write);
@@ -477,6 +481,12 @@ impl<R: Runtime> Driver<R> {
         }
         self.measures.handed_over(&self.runtime);
     }
+}
+
+/// A line was not carried out, or not in full. What it said is nobody's business.
+#[cold]
+fn log_refusal(conn: ConnId, why: &Refusal) {
+    debug!(%conn, code = why.code(), "refused a line");
 }
 
 impl<R> Drop for Driver<R> {

@@ -25,6 +25,8 @@ pub struct Watch {
 pub(super) struct Tally {
     /// How connections ended, by the places of [`How::CODES`].
     pub(super) ends: [AtomicU64; How::CODES.len()],
+    /// Reads that had to wait because their clients had sent too many lines.
+    pub(super) reads_delayed: AtomicU64,
 }
 
 impl Watch {
@@ -42,6 +44,7 @@ impl Watch {
         Some(Figures {
             told,
             ends: How::CODES.into_iter().zip(ends).collect(),
+            reads_delayed: self.tally.reads_delayed.load(Ordering::Relaxed),
             received_bytes: self.ingress.received_bytes(),
             sent_bytes: self.room.sent(),
             outbox_bytes: self.room.used(),
@@ -60,6 +63,8 @@ pub struct Figures {
     pub told: Told,
     /// How connections ended, as a word, and how many did so.
     pub ends: Vec<(&'static str, u64)>,
+    /// Reads that had to wait because their clients had sent too many lines.
+    pub reads_delayed: u64,
     /// Bytes read from clients.
     pub received_bytes: u64,
     /// Bytes that clients' sockets have taken.

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::thread;
 
@@ -233,7 +234,10 @@ impl<R: Runtime> Future for Turn<'_, R> {
                     ready!(of.outbox.poll_processed(cx));
                     let runtime = &of.world.runtime;
                     match pace.ready_at().filter(|&at| at > runtime.now()) {
-                        Some(at) => Until::Paced(Box::new(Box::pin(runtime.sleep_until(at)))),
+                        Some(at) => {
+                            of.world.tally.reads_delayed.fetch_add(1, Ordering::Relaxed);
+                            Until::Paced(Box::new(Box::pin(runtime.sleep_until(at))))
+                        }
                         None => Until::Readable,
                     }
                 }

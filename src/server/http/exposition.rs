@@ -90,6 +90,8 @@ impl Page {
         families.counter("sent", taken, Some(Unit::Bytes), figures.sent_bytes)?;
         let errors = "Lines answered with an error, by its code.";
         families.counters("errors", errors, "code", counters.errors())?;
+        let delayed = "Reads that had to wait: a client sends more lines in a second than it may.";
+        families.counter("reads_delayed", delayed, None, figures.reads_delayed)?;
         let closed = CloseReason::ALL.into_iter().map(|reason| (reason.code(), counters.closed(reason)));
         let disconnects = "Connections closed, or refused, by the reason; lost: gone before that.";
         families.counters("disconnects", disconnects, "reason", closed.chain([("lost", counters.lost)]))?;
