@@ -1,6 +1,7 @@
 //! One task per listener: it accepts, tells the driver, and starts the connection's task. And [`Door`], for whatever else listens.
 
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,11 +15,15 @@ use super::repeats::Repeats;
 use super::runtime::{Listener, PeerAddr, Runtime};
 use super::{Config, World, conn};
 use crate::rate::Rate;
-use crate::{ConnId, Origin};
+use crate::{ConnId, Millis, Origin};
 
 /// How long to wait when accepting fails, in milliseconds: what is exhausted (file descriptors, memory) comes back only
 /// when somebody leaves.
 const RETRY_MS: u64 = 100;
+
+/// How many failures in a row may concern a connection each before there is a pause all the same: what does not end is no
+/// such thing.
+const ALONE_IN_A_ROW_MAX: u32 = 16;
 
 /// How often the log tells of that.
 const WARNINGS: Rate = Rate { count: 10, per_ms: 60_000 };
@@ -32,6 +37,7 @@ pub(super) async fn run<R: Runtime>(
 ) {
     let mut stopped = pin!(stopped);
     let mut door = Door::new(world.runtime.clone(), listener, "a connection");
+    door.failed = world.tally.accept_failures.clone();
     while let Some(accepted) = or(stop(&mut stopped), async { Some(door.accept().await) }).await {
         let (stream, peer) = accepted;
         // Outside the race with `stopped`: whoever was accepted is served.
@@ -69,30 +75,54 @@ pub struct Door<R: Runtime> {
     listener: R::Listener,
     what: &'static str,
     failures: Repeats,
+    /// How often accepting has failed.
+    failed: Arc<AtomicU64>,
 }
 
 impl<R: Runtime> Door<R> {
     /// What comes in there is called so in the log.
     pub fn new(runtime: R, listener: R::Listener, what: &'static str) -> Door<R> {
-        Door { runtime, listener, what, failures: Repeats::default() }
+        Door { runtime, listener, what, failures: Repeats::default(), failed: Arc::default() }
     }
 
     /// The next connection, however many attempts fail before.
     pub async fn accept(&mut self) -> (R::Stream, PeerAddr) {
+        let mut alone_in_a_row = 0;
         loop {
-            match self.listener.accept().await {
+            let error = match self.listener.accept().await {
                 Ok(accepted) => return accepted,
-                Err(error) => {
-                    let (now, what) = (self.runtime.now(), self.what);
-                    match self.failures.take(WARNINGS, now) {
-                        Some(others) => warn!(%error, others, "cannot accept {what}"),
-                        None => debug!(%error, "cannot accept {what}, as before"),
-                    }
-                    self.runtime.sleep_until(now.plus(RETRY_MS)).await;
-                }
+                Err(error) => error,
+            };
+            let now = self.runtime.now();
+            self.tell(&error, now);
+            if is_of_one_connection(&error) && alone_in_a_row < ALONE_IN_A_ROW_MAX {
+                alone_in_a_row += 1; // the next is as good as any
+            } else {
+                alone_in_a_row = 0;
+                self.runtime.sleep_until(now.plus(RETRY_MS)).await;
             }
         }
     }
+
+    fn tell(&mut self, error: &io::Error, now: Millis) {
+        let what = self.what;
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        match self.failures.take(WARNINGS, now) {
+            Some(others) => warn!(%error, others, "cannot accept {what}"),
+            None => debug!(%error, "cannot accept {what}, as before"),
+        }
+    }
+}
+
+/// Whether nothing is wrong but with the connection that was to be accepted: it is gone already, as a rule.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkUnreachable
+    )
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(super) struct Tally {
     pub(super) ends: [AtomicU64; How::CODES.len()],
     /// Reads that had to wait because their clients had sent too many lines.
     pub(super) reads_delayed: AtomicU64,
+    /// How often it failed to accept a client.
+    pub(super) accept_failures: Arc<AtomicU64>,
 }
 
 impl Watch {
@@ -45,6 +47,7 @@ impl Watch {
             told,
             ends: How::CODES.into_iter().zip(ends).collect(),
             reads_delayed: self.tally.reads_delayed.load(Ordering::Relaxed),
+            accept_failures: self.tally.accept_failures.load(Ordering::Relaxed),
             received_bytes: self.ingress.received_bytes(),
             sent_bytes: self.room.sent(),
             outbox_bytes: self.room.used(),
@@ -65,6 +68,8 @@ pub struct Figures {
     pub ends: Vec<(&'static str, u64)>,
     /// Reads that had to wait because their clients had sent too many lines.
     pub reads_delayed: u64,
+    /// How often it failed to accept a client.
+    pub accept_failures: u64,
     /// Bytes read from clients.
     pub received_bytes: u64,
     /// Bytes that clients' sockets have taken.

@@ -5,14 +5,15 @@ use std::future::pending;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_channel::Sender;
 
+use super::accept::Door;
 use super::conn::EndLog;
 use super::mio::Mio;
 use super::mio::sockets::{Address, Half, MioListener, MioStream};
@@ -23,33 +24,49 @@ use crate::{ConnId, Event, Millis};
 
 /// The world as it is, but for the bugs in it.
 #[derive(Clone)]
-struct Trapped(Mio);
+struct Trapped {
+    mio: Mio,
+    /// How often anybody waited for a moment.
+    sleeps: Arc<AtomicUsize>,
+}
+
+impl Trapped {
+    fn new() -> Trapped {
+        Trapped { mio: Mio::new().unwrap(), sleeps: Arc::default() }
+    }
+
+    fn listen(&self) -> TrappedListener {
+        let listener = MioListener::bind(&self.mio, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+        TrappedListener { listener, deaf: Arc::default(), failures: Mutex::default() }
+    }
+}
 
 impl Runtime for Trapped {
     type Listener = TrappedListener;
     type Stream = TrappedStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(task);
+        self.mio.spawn(task);
     }
 
     fn now(&self) -> Millis {
-        self.0.now()
+        self.mio.now()
     }
 
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
-        self.0.sleep_until(at)
+        self.sleeps.fetch_add(1, Ordering::SeqCst);
+        self.mio.sleep_until(at)
     }
 
     fn unblock<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
-        self.0.unblock(work)
+        self.mio.unblock(work)
     }
 
     fn preempt(&self) -> impl Future<Output = ()> + Send {
-        self.0.preempt()
+        self.mio.preempt()
     }
 
     /// As if the broker did, at this word.
@@ -62,12 +79,17 @@ struct TrappedListener {
     listener: MioListener,
     /// Accepting panics.
     deaf: Arc<AtomicBool>,
+    /// What it says before it accepts anybody.
+    failures: Mutex<Vec<io::ErrorKind>>,
 }
 
 impl Listener for TrappedListener {
     type Stream = TrappedStream;
 
     async fn accept(&self) -> io::Result<(TrappedStream, PeerAddr)> {
+        if let Some(failure) = self.failures.lock().unwrap().pop() {
+            return Err(failure.into());
+        }
         let (stream, peer) = self.listener.accept().await?;
         assert!(!self.deaf.load(Ordering::SeqCst), "planted: deaf");
         Ok((TrappedStream(stream), peer))
@@ -112,15 +134,14 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let runtime = Trapped(Mio::new().unwrap());
-        let listener = MioListener::bind(&runtime.0, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
-        let address = listener.address().to_string();
-        let deaf = Arc::new(AtomicBool::new(false));
+        let runtime = Trapped::new();
+        let listener = runtime.listen();
+        let (address, deaf) = (listener.listener.address().to_string(), listener.deaf.clone());
         let (stop, stopped) = async_channel::bounded::<bool>(1);
-        let listeners = vec![TrappedListener { listener, deaf: deaf.clone() }];
+        let listeners = vec![listener];
         let thread = thread::spawn(move || {
             let shutdown = async move { assert!(!stopped.recv().await.unwrap(), "planted: no end") };
-            runtime.0.block_on(serve(runtime.clone(), listeners, Config::default(), shutdown));
+            runtime.mio.block_on(serve(runtime.clone(), listeners, Config::default(), shutdown));
         });
         Server { address, deaf, stop, thread }
     }
@@ -197,6 +218,28 @@ fn a_bug_in_accepting_stops_the_server() {
     assert!(!server.ends_in_order());
 }
 
+/// Bug: a connection that was gone before it was accepted once held up all that came behind it for a tenth of a second.
+#[test]
+fn g9_only_what_concerns_everybody_makes_a_door_pause() {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, OutOfMemory};
+    for (failure, times, pauses) in [
+        (ConnectionAborted, 5, 0),
+        (Interrupted, 16, 0),
+        // It does not spin if that never ends.
+        (ConnectionAborted, 17, 1),
+        (ConnectionAborted, 40, 2),
+        (OutOfMemory, 2, 2),
+    ] {
+        let runtime = Trapped::new();
+        let listener = runtime.listen();
+        *listener.failures.lock().unwrap() = vec![failure; times];
+        let _client = TcpStream::connect(listener.listener.address().to_string()).unwrap();
+        let mut door = Door::new(runtime.clone(), listener, "a connection");
+        runtime.mio.block_on(door.accept());
+        assert_eq!(runtime.sleeps.load(Ordering::SeqCst), pauses, "{failure}, {times} times");
+    }
+}
+
 /// Bug: the server once went on, and could not be stopped any more.
 #[test]
 fn a_bug_in_shutting_down_stops_the_server() {
@@ -209,7 +252,7 @@ fn a_bug_in_shutting_down_stops_the_server() {
 /// Bug: an order that the server had not taken when it ended was never answered.
 #[test]
 fn whoever_orders_too_late_hears_that_the_server_has_ended() {
-    let runtime = Trapped(Mio::new().unwrap());
+    let runtime = Trapped::new();
     let (_, operator, serving) = start(runtime, Vec::new(), Config::default(), pending::<()>());
     let mut kicking = pin!(operator.kick("al"));
     let mut cx = Context::from_waker(Waker::noop());

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::http::{HTTP, counted};
 use crate::common::process::{Client, Server};
 use crate::{PATIENT, Quiet, heaviness, peak_within_bound, row, until};
 
@@ -119,7 +120,7 @@ fn g9_ten_thousand_resets() {
 /// The limit is lowered while the server runs, because by itself it lets in no more than it has files for.
 #[test]
 fn g9_out_of_file_descriptors_and_back() {
-    let mut server = Server::start(&PATIENT);
+    let mut server = Server::start(&[&PATIENT[..], &[HTTP]].concat());
     let mut quiet = Quiet::log_in(&server);
     let mut inside: Vec<Client> = (0..20).map(|number| server.log_in(&format!("in{number}"))).collect();
     server.process.limit_open_files(Some(server.process.open_files()));
@@ -148,6 +149,7 @@ fn g9_out_of_file_descriptors_and_back() {
         client.expect(&format!("welcome out{number}"));
     }
     outside.iter_mut().for_each(Client::barrier);
+    assert!(counted(&server, "seriatim_accept_failures_total", &[]) >= 3);
     let memory = peak_within_bound(&server.process, 62);
     row(
         "no file descriptors left",

@@ -79,6 +79,8 @@ impl Page {
         families.gauge("peers", "Peers who are logged in.", None, &number(told.peers))?;
         let accepted = "Connections that came, refused or not.";
         families.counter("connections_accepted", accepted, None, counters.connected)?;
+        let failures = "Attempts to accept a client that failed, mostly for want of open files.";
+        families.counter("accept_failures", failures, None, figures.accept_failures)?;
         families.counter("logins", "Clients that have got their name.", None, counters.logins)?;
         let received = "Messages that peers have sent.";
         families.counter("messages_received", received, None, counters.messages)?;
