@@ -151,7 +151,7 @@ fn g9_a_log_that_cannot_be_written_stops_nobody() {
         server.signal(Signal::TERM);
         assert_eq!(al.rest(), ["bye server shutting down"]);
         drop(al);
-        assert_eq!(server.0.wait().unwrap().code(), Some(0));
+        assert_eq!(server.wait().code(), Some(0));
     };
     for (number, redirection) in ["2>/dev/full", "2>&-"].iter().enumerate() {
         let path = folder.path().join(number.to_string());

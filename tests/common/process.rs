@@ -2,11 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
+};
 
 /// What a test waits for comes long before; this only turns a hang into a failure.
 pub const HANG: Duration = Duration::from_secs(60);
@@ -19,10 +24,27 @@ pub struct Process(pub Child);
 /// `seriatim serve` on a free port. Killed when dropped.
 pub struct Server {
     pub process: Process,
-    stderr: BufReader<ChildStderr>,
+    log: BufReader<Log>,
     /// What the log said before the server listened.
     before: String,
     pub address: SocketAddr,
+}
+
+/// The log as it comes. It is read no further than a test wants, and not waited for without end.
+struct Log(ChildStderr);
+
+impl Read for Log {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        assert!(is_ready(&self.0), "the log says no more, and does not end");
+        self.0.read(buffer)
+    }
+}
+
+/// Whether there is something to be read before it must be taken for a hang.
+fn is_ready(file: &impl AsFd) -> bool {
+    let mut files = [PollFd::new(file, PollFlags::IN)];
+    let timeout = HANG.try_into().unwrap();
+    retry_on_intr(|| poll(&mut files, Some(&timeout))).unwrap() > 0
 }
 
 pub fn seriatim() -> Command {
@@ -47,6 +69,13 @@ impl Process {
 
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.0)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
+        assert!(is_ready(&ended), "the process does not end");
+        self.0.wait().unwrap()
     }
 
     /// Resident memory, in bytes.
@@ -107,12 +136,12 @@ impl Server {
     /// Runs this, which serves, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Server {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut log = BufReader::new(Log(child.stderr.take().unwrap()));
         let mut before = String::new();
-        let line = line_with(&mut stderr, "listening on ", &mut before);
+        let line = line_with(&mut log, "listening on ", &mut before);
         let address = line.split("listening on ").nth(1).unwrap().split(',').next().unwrap();
         let address = address.trim_start_matches("tls:").parse().unwrap();
-        Server { process: Process(child), stderr, before, address }
+        Server { process: Process(child), log, before, address }
     }
 
     /// What the log said about this before the server listened.
@@ -148,22 +177,26 @@ impl Server {
 
     /// Waits until the log says this.
     pub fn wait_for_log(&mut self, text: &str) -> String {
-        line_with(&mut self.stderr, text, &mut String::new())
+        line_with(&mut self.log, text, &mut String::new())
     }
 
     /// All that is logged up to the end of the process, which is on its way.
     pub fn rest_of_log(&mut self) -> String {
         let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).unwrap();
+        self.log.read_to_string(&mut rest).unwrap();
         rest
+    }
+
+    /// How many bytes of the log wait in its pipe to be read.
+    pub fn unread_log_bytes(&self) -> u64 {
+        ioctl_fionread(&self.log.get_ref().0).unwrap()
     }
 
     /// Waits for the end of the process and returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         // Whatever it still has to log must not block it.
-        let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).unwrap();
-        self.process.0.wait().unwrap().code()
+        self.rest_of_log();
+        self.process.wait().code()
     }
 }
 
@@ -187,7 +220,8 @@ pub struct Client<S: Socket = TcpStream> {
 /// What clients need of a socket, TCP's or unix's.
 pub trait Socket: Read + Write + Sized {
     fn twin(&self) -> Self;
-    fn set_read_timeout(&self, timeout: Duration);
+    /// Neither reading nor writing may get nowhere for so long.
+    fn set_timeouts(&self, timeout: Duration);
     fn shut_down_write(&self);
 }
 
@@ -196,8 +230,9 @@ impl Socket for TcpStream {
         self.try_clone().unwrap()
     }
 
-    fn set_read_timeout(&self, timeout: Duration) {
-        TcpStream::set_read_timeout(self, Some(timeout)).unwrap();
+    fn set_timeouts(&self, timeout: Duration) {
+        self.set_read_timeout(Some(timeout)).unwrap();
+        self.set_write_timeout(Some(timeout)).unwrap();
     }
 
     fn shut_down_write(&self) {
@@ -211,8 +246,9 @@ impl Socket for UnixStream {
         self.try_clone().unwrap()
     }
 
-    fn set_read_timeout(&self, timeout: Duration) {
-        UnixStream::set_read_timeout(self, Some(timeout)).unwrap();
+    fn set_timeouts(&self, timeout: Duration) {
+        self.set_read_timeout(Some(timeout)).unwrap();
+        self.set_write_timeout(Some(timeout)).unwrap();
     }
 
     fn shut_down_write(&self) {
@@ -235,7 +271,7 @@ impl Client {
 
 impl<S: Socket> Client<S> {
     pub fn over(stream: S) -> Client<S> {
-        stream.set_read_timeout(HANG);
+        stream.set_timeouts(HANG);
         let reader = BufReader::new(stream.twin());
         Client { stream, reader }
     }
