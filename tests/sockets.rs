@@ -100,7 +100,8 @@ fn g5_what_was_sent_before_a_reset_still_counts() {
 #[test]
 fn g6_g9_a_peer_that_never_reads_is_closed_and_nobody_waits_for_it() {
     const LINES: usize = 1000;
-    let server = Server::start(&["--outbox-bytes-max=262144"]);
+    let flags = ["--outbox-bytes-max=262144", "--write-timeout=off", "--flush-timeout=3600"];
+    let mut server = Server::start(&flags);
     let mut laggard = server.log_in("laggard");
     let mut quiet = server.log_in("quiet");
     let mut al = server.log_in("al");
@@ -132,6 +133,7 @@ fn g6_g9_a_peer_that_never_reads_is_closed_and_nobody_waits_for_it() {
     assert_eq!(last, "bye too slow");
     assert!(before.len() >= 262_144 / 8100 && before.len() < sent);
     assert!(before.iter().all(|line| line.len() == "from al: ".len() + 8000));
+    assert!(server.wait_for_log("disconnected").contains("reason=too slow"));
 }
 
 #[test]
@@ -309,16 +311,22 @@ fn login_has_a_deadline() {
 
 #[test]
 fn g10_a_drain_has_a_deadline() {
-    let mut server = Server::start(&["--drain-timeout=0.05"]);
+    // No other deadline can end it.
+    let flags = ["--flush-timeout=3600", "--write-timeout=off", "--outbox-bytes-max=134217728"];
+    let mut server = Server::start(&[&["--drain-timeout=3"][..], &flags].concat());
     let (_laggard, mut al) = (server.log_in("laggard"), server.log_in("al"));
-    // More than the network and the outbox hold, so something is left to be flushed.
+    // More than the network holds, so something is left to be flushed.
     for _ in 0..3000 {
         al.send(&format!("laggard: {}", "x".repeat(8000)));
     }
-    al.send("/ping x");
-    while al.line().unwrap() != "pong x" {}
+    al.barrier();
     server.terminate();
-    server.wait_for_log("did not read its last lines in time");
+    assert_eq!(al.rest(), ["bye server shutting down"], "others are not held up");
+    drop(al);
+    let line = server.wait_for_log("did not read its last lines in time");
+    assert!(line.contains("closed=server shutting down"), "{line}");
+    let served = server.wait_for_log("served: ");
+    assert!(served.contains(", 2 server shutting down, 1 given up"), "{served}");
     assert_eq!(server.wait(), Some(0));
 }
 
