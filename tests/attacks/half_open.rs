@@ -2,16 +2,18 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
+use crate::common::http::counted;
+use crate::common::network::{Namespace, ip};
 use crate::common::process::{Client, HANG, Process, Server};
 use crate::{heaviness, row};
 
 /// Two network namespaces with a cable between them, for as long as this lives.
 struct Cable {
-    here: String,
-    there: String,
+    here: Namespace,
+    there: Namespace,
 }
 
 const HERE: &str = "198.18.0.1";
@@ -20,53 +22,25 @@ const THERE: &str = "198.18.0.2";
 impl Cable {
     /// `None` without the right to make one.
     fn lay() -> Option<Cable> {
-        let [here, there] = ["here", "there"].map(|end| format!("seriatim-{}-{end}", std::process::id()));
-        if !ip(&["netns", "add", &here]) {
-            return None;
-        }
-        let cable = Cable { here, there };
-        let Cable { here, there } = &cable;
-        let laid = ip(&["netns", "add", there])
-            && ip(&[
-                "link", "add", "cable", "netns", here, "type", "veth", "peer", "name", "cable", "netns",
-                there,
-            ])
-            && [(here, HERE), (there, THERE)].iter().all(|(end, address)| {
-                ip(&["-n", end, "address", "add", &format!("{address}/30"), "dev", "cable"])
-                    && ip(&["-n", end, "link", "set", "cable", "up"])
+        let (here, there) = (Namespace::make("here")?, Namespace::make("there")?);
+        let ends = ["netns", here.name(), "type", "veth", "peer", "name", "cable", "netns", there.name()];
+        let laid = ip(&[&["link", "add", "cable"][..], &ends].concat())
+            && [(&here, HERE), (&there, THERE)].iter().all(|(end, address)| {
+                end.ip(&["address", "add", &format!("{address}/30"), "dev", "cable"])
+                    && end.ip(&["link", "set", "cable", "up"])
             });
-        laid.then_some(cable)
+        laid.then_some(Cable { here, there })
     }
 
     /// From now on nothing gets through.
     fn cut(&self) {
-        assert!(ip(&["-n", &self.there, "link", "set", "cable", "down"]));
+        assert!(self.there.ip(&["link", "set", "cable", "down"]));
     }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        for end in [&self.here, &self.there] {
-            ip(&["netns", "delete", end]);
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> bool {
-    let ip = Command::new("ip").args(arguments).stderr(Stdio::null()).status();
-    ip.is_ok_and(|status| status.success())
-}
-
-/// The program, run at one end of the cable.
-fn seriatim_at(end: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", end, env!("CARGO_BIN_EXE_seriatim")]);
-    command
 }
 
 /// A peer at the far end, logged in.
 fn peer(cable: &Cable, name: &str, server: &Server) -> Process {
-    let mut chat = seriatim_at(&cable.there);
+    let mut chat = cable.there.seriatim();
     let chat = chat.arg("chat").arg(format!("{name}@{}", server.address));
     let mut chat = Process(chat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
@@ -90,7 +64,7 @@ fn g9_the_dead_do_not_hold_their_names() {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
-    let mut server = seriatim_at(&cable.here);
+    let mut server = cable.here.seriatim();
     let server = server.arg("serve").arg(format!("--listen={HERE}:0"));
     let server = server.arg(format!("--listen=unix:{}", path.display()));
     let mut server = Server::spawn(server.args(["--keepalive=1", "--write-timeout=off"]));

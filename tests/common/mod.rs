@@ -8,6 +8,7 @@
 
 pub mod http;
 pub mod model;
+pub mod network;
 pub mod openmetrics;
 pub mod parser;
 pub mod process;

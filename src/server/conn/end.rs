@@ -92,7 +92,7 @@ impl fmt::Display for How {
         match self {
             How::Flushed => f.write_str("flushed"),
             How::GaveUp => f.write_str("did not read its last lines in time"),
-            How::Dropped => f.write_str("dropped"),
+            How::Dropped => f.write_str("dropped without a word"),
             How::Stalled => f.write_str("stalled"),
             How::Broken(error) => error.fmt(f),
             How::Panicked => f.write_str("a bug"),
