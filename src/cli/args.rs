@@ -157,11 +157,11 @@ pub(crate) struct ServeOptions {
     #[arg(long)]
     allow_clear_passwords: bool,
 
-    /// The longest line a client may send, in bytes without its newline.
+    /// The longest line a client may send, in bytes without its newline: 16 to 1048576.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = value_parser!(u32).range(16..=1 << 20))]
     line_bytes_max: u32,
 
-    /// The most recipients one line may list.
+    /// The most recipients one line may list: 1 to 1000.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     recipients_max: u32,
 
@@ -190,7 +190,8 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "COUNT", default_value = "off")]
     lines_per_second_max: OrOff<Count>,
 
-    /// How many bytes may wait for one client; beyond that it is closed as too slow.
+    /// How many bytes may wait for one client; beyond that it is closed as too slow. At least 4096, and at least four times
+    /// 256 more than --line-bytes-max.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = value_parser!(u32).range(4096..))]
     outbox_bytes_max: u32,
 
@@ -212,7 +213,8 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     write_timeout: OrOff<Seconds>,
 
-    /// How long a connection may be silent before its peer is asked whether it is still there, in whole seconds, or off.
+    /// How long a connection may be silent before its peer is asked whether it is still there, in whole seconds up to
+    /// 32767, or off.
     /// Whoever does not answer three times, 10 s apart, is gone; so is whoever takes nothing of what is on its way to it for
     /// as long as all that.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
