@@ -34,9 +34,14 @@ fn heaviness() -> usize {
 fn row(attack: &str, came_to: impl Display) {
     let row = format!("| {attack} | {came_to} |");
     eprintln!("{row}");
-    if std::env::var_os("SERIATIM_REWRITE").is_some() {
+    if is_rewriting() {
         rewrite(attack, &row);
     }
+}
+
+/// Whether the table of what all attacks came to is being renewed.
+fn is_rewriting() -> bool {
+    std::env::var_os("SERIATIM_REWRITE").is_some()
 }
 
 /// Puts a row in the place of the last one of this attack, or behind the others.

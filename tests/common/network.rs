@@ -1,6 +1,7 @@
 //! Networks of their own for tests, where the machine allows it.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -36,7 +37,7 @@ impl Namespace {
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{}", self.0)).unwrap();
         let work = || {
-            move_into_link_name_space((&namespace).into(), Some(LinkNameSpaceType::Network)).unwrap();
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
             work()
         };
         thread::scope(|scope| scope.spawn(work).join().unwrap())

@@ -80,11 +80,17 @@ impl How {
             How::GaveUp => 1,
             How::Dropped => 2,
             How::Stalled => 3,
-            How::Broken(error) if error.kind() == io::ErrorKind::TimedOut => 4,
+            How::Broken(error) if is_gone(error) => 4,
             How::Broken(_) => 5,
             How::Panicked => 6,
         }
     }
+}
+
+/// The operating system has asked the peer in vain, or found no way to it.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable)
 }
 
 impl fmt::Display for How {

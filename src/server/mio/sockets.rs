@@ -467,7 +467,14 @@ mod tests {
             let _client = std::net::TcpStream::connect(listener.address().to_string()).unwrap();
             let (stream, _) = mio.block_on(listener.accept()).unwrap();
             let Connected::Tcp(stream) = stream.0.socket() else { panic!("it is TCP") };
-            assert_eq!(SockRef::from(stream).tcp_user_timeout().unwrap(), timeout);
+            let socket = SockRef::from(stream);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), timeout);
+            assert_eq!(socket.keepalive().unwrap(), keepalive.is_some());
+            if let Some(silent) = keepalive {
+                assert_eq!(socket.tcp_keepalive_time().unwrap(), silent);
+                assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+                assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+            }
         }
     }
 }
