@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::http::{HTTP, closed, counted};
+use common::network::Namespace;
 use common::process::{Client, HANG, Server};
 
 const FULL: &str = "bye server full";
@@ -138,6 +139,31 @@ fn g9_ipv6_counts_and_loopback_is_exempt_unless_told_otherwise() {
         bob.expect(if refused { ADDRESS_FULL } else { "welcome bob" });
         al.barrier();
     }
+}
+
+/// In a network of its own, since a machine has but one loopback of IPv6.
+#[test]
+fn g9_ipv6_addresses_count_as_one_if_their_first_64_bits_are_the_same() {
+    let Some(network) = Namespace::make("v6") else {
+        return eprintln!("SKIPPED: IPv6 by /64: no network namespace can be made (root, ip)");
+    };
+    let [al, bob, carol] = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"];
+    assert!(network.ip(&["link", "set", "lo", "up"]));
+    for address in [al, bob, carol] {
+        assert!(network.ip(&["address", "add", address, "dev", "lo"]));
+    }
+    let mut serve = network.seriatim();
+    let serve = serve.args(["serve", "--listen", &format!("[{al}]:0"), "--connections-per-address-max=1"]);
+    let server = Server::spawn(serve.arg(format!("--http=[{al}]:0")));
+    let connect = |address: &str| network.within(|| server.connect_from(address.parse().unwrap()));
+    let (mut al, mut bob, mut carol) = (connect(al), connect(bob), connect(carol));
+    al.send("al");
+    al.expect("welcome al");
+    assert_eq!(bob.rest(), [ADDRESS_FULL]);
+    carol.send("carol\nal: hi");
+    carol.expect("welcome carol");
+    al.expect("from carol: hi");
+    assert_eq!(network.within(|| closed(&server, "address-full")), 1);
 }
 
 #[test]

@@ -156,7 +156,8 @@ impl Server {
     /// Connects from a certain address of this machine.
     pub fn connect_from(&self, address: IpAddr) -> Client {
         use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket(family, SocketType::STREAM, None).unwrap();
         bind(&socket, &SocketAddr::new(address, 0)).unwrap();
         connect(&socket, &self.address).unwrap();
         Client::over(TcpStream::from(socket))
