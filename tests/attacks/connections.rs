@@ -5,7 +5,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::http::{HTTP, counted};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+use crate::common::http::{HTTP, closed, counted};
 use crate::common::process::{Client, Server};
 use crate::{PATIENT, Quiet, heaviness, peak_within_bound, row, until};
 
@@ -115,6 +118,73 @@ fn g9_ten_thousand_resets() {
             heard.len()
         ),
     );
+}
+
+/// Whoever is there may have an unfinished line, and as much waiting for it as the floor allows.
+#[test]
+fn g9_as_many_as_may_come_with_all_that_each_may_hold() {
+    const LIST: usize = 100;
+    let files = raise_open_files();
+    let count = (files - 200).min(2000) / LIST * LIST;
+    let server = Server::start(&[&PATIENT[..], &[HTTP, "--connections-max=3000"]].concat());
+    let mut quiet = Quiet::log_in(&server);
+    let half = vec![b'x'; 8192];
+    let all: Vec<TcpStream> = (0..count)
+        .map(|number| {
+            let mut stream = connect_with_little_room(&server);
+            stream.write_all(format!("p{number}\n").as_bytes()).unwrap();
+            let mut welcome = vec![0; format!("welcome p{number}\n").len()];
+            stream.read_exact(&mut welcome).unwrap();
+            stream.write_all(&half).unwrap();
+            stream
+        })
+        .collect();
+    let mut loud = server.log_in("loud");
+    let names: Vec<String> = (0..count).map(|number| format!("p{number}")).collect();
+    let lists: Vec<String> = names.chunks(LIST).map(|names| names.join(",")).collect();
+    let text = "x".repeat(4000);
+    let mut waiting = 0;
+    until(
+        "did so much wait",
+        || quiet.round(),
+        || {
+            lists.iter().for_each(|list| loud.send(&format!("{list}: {text}")));
+            loud.send("/ping");
+            // How much the operating system holds for each differs: somebody may be too slow before there is enough.
+            while loud.line().unwrap() != "pong" {}
+            waiting = counted(&server, "seriatim_outbox_bytes", &[]);
+            waiting >= count as u64 * (32 << 10)
+        },
+    );
+    let received = || counted(&server, "seriatim_received_bytes_total", &[]);
+    until("was it all read", || quiet.round(), || received() > (count * half.len()) as u64);
+    let there = counted(&server, "seriatim_peers", &[]);
+    assert_eq!(there + closed(&server, "too-slow"), count as u64 + 3);
+    let memory = peak_within_bound(&server.process, 3 + count as u64);
+    row(
+        "as many as there may be, and all they may hold",
+        format!(
+            "{count} connections with 8 KiB of an unfinished line each, and {:.0} KiB waiting for it; {quiet}; {memory}",
+            waiting as f64 / 1024.0 / count as f64
+        ),
+    );
+    drop(all);
+}
+
+/// The operating system holds little of what is sent there: it has small packets, and room for few.
+fn connect_with_little_room(server: &Server) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_tcp_mss(536).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    socket.into()
+}
+
+/// Allows this process as many open files as it may have, and says how many.
+fn raise_open_files() -> usize {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    maximum.map_or(usize::MAX, |maximum| maximum as usize)
 }
 
 /// The limit is lowered while the server runs, because by itself it lets in no more than it has files for.
