@@ -10,7 +10,7 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::common::process::{Client, Process, Server, seriatim};
-use crate::{PATIENT, heaviness, row, until};
+use crate::{PATIENT, heaviness, peak_within_bound, row, until};
 
 /// How much of what a talker said it knows to have been processed, and what it heard.
 struct Talked {
@@ -49,7 +49,7 @@ fn talk(mut client: Client, to: usize, busy: &Barrier) -> Talked {
 #[test]
 fn g10_sigterm_in_the_middle_of_everything() {
     const TALKERS: usize = 30;
-    let (mut said, mut flushed) = (0, 0);
+    let (mut said, mut flushed, mut memory) = (0, 0, String::new());
     let times = 3 * heaviness();
     for _ in 0..times {
         let flags = [&PATIENT[..], &["--login-timeout=3600", "--drain-timeout=3600"]].concat();
@@ -73,6 +73,8 @@ fn g10_sigterm_in_the_middle_of_everything() {
             let talking: Vec<_> = talking.collect();
             busy.wait();
             (0..10).for_each(|_| server.connect().reset());
+            // Afterwards it may be gone at any moment.
+            memory = peak_within_bound(&server.process, TALKERS as u64 + 14);
             server.terminate();
             talking.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -95,7 +97,7 @@ fn g10_sigterm_in_the_middle_of_everything() {
         "SIGTERM in the middle of everything",
         format!(
             "{times} times with {TALKERS} talking: {said} messages known to be accepted, {flushed} flushed in order, \
-             0 lost, a `bye` for everybody, exit status 0"
+             0 lost, a `bye` for everybody, exit status 0; {memory}"
         ),
     );
 }
@@ -103,6 +105,7 @@ fn g10_sigterm_in_the_middle_of_everything() {
 #[test]
 fn g9_sigkill_and_a_new_start_on_the_same_port_at_once() {
     let times = 10 * heaviness();
+    let mut memory = String::new();
     let mut server = Server::start(&[]);
     let address = server.address;
     for _ in 0..times {
@@ -111,6 +114,7 @@ fn g9_sigkill_and_a_new_start_on_the_same_port_at_once() {
         let bob = server.log_in("bob");
         al.send("bob: you will not read this");
         al.barrier();
+        memory = peak_within_bound(&server.process, 2);
         server.process.signal(Signal::KILL);
         assert_eq!(server.wait(), None, "no exit status: it was killed");
         server = Server::start_on(address);
@@ -119,7 +123,7 @@ fn g9_sigkill_and_a_new_start_on_the_same_port_at_once() {
         successor.expect("error no-such-peer: bob");
         drop((al, bob));
     }
-    row("SIGKILL and a new start", format!("{times} times on the same port, which served at once"));
+    row("SIGKILL and a new start", format!("{times} times on the same port, which served at once; {memory}"));
 }
 
 /// A server with its log redirected by a shell, on a unix socket, since it cannot say where it listens.
@@ -135,7 +139,8 @@ fn start_unheard(redirection: &str, path: &Path) -> Process {
 fn g9_a_log_that_cannot_be_written_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let clients = 500 * heaviness();
-    let serves = |path: &Path, mut server: Process| {
+    let mut memory = String::new();
+    let mut serves = |path: &Path, mut server: Process| {
         until("did it listen", thread::yield_now, || UnixStream::connect(path).is_ok());
         let mut al = Client::over(UnixStream::connect(path).unwrap());
         al.send("al");
@@ -148,6 +153,7 @@ fn g9_a_log_that_cannot_be_written_stops_nobody() {
             assert_eq!(client.rest(), ["welcome bob"]);
             al.expect("from bob: hi");
         }
+        memory = peak_within_bound(&server, 2);
         server.signal(Signal::TERM);
         assert_eq!(al.rest(), ["bye server shutting down"]);
         drop(al);
@@ -167,7 +173,7 @@ fn g9_a_log_that_cannot_be_written_stops_nobody() {
     row(
         "a log that cannot be written",
         format!(
-            "a full disk, a closed standard error, a pipe without a reader: {clients} clients served each, exit status 0"
+            "a full disk, a closed standard error, a pipe without a reader: {clients} clients served each, exit status 0; {memory}"
         ),
     );
 }
