@@ -139,6 +139,9 @@ enum Command {
         /// The program [default: seriatim, beside this one].
         #[arg(long, value_name = "FILE")]
         server: Option<PathBuf>,
+        /// Writes what it came to into docs/attacks.md.
+        #[arg(long)]
+        write: bool,
     },
     /// Measures on one core how fast the core and each engine are.
     Figures {
@@ -183,10 +186,10 @@ fn main() -> ExitCode {
             });
             Ok(ExitCode::SUCCESS)
         }
-        Command::Soak { seconds, from, server } => {
+        Command::Soak { seconds, from, server, write } => {
             let beside = || std::env::current_exe().unwrap_or_default().with_file_name("seriatim");
             let server = server.unwrap_or_else(beside);
-            soak_it(&server, &soak::Plan { time: Duration::from_secs(seconds), from })
+            soak_it(&server, &soak::Plan { time: Duration::from_secs(seconds), from }, write)
         }
         Command::Drill { seeds } => find_nondeterminism(seeds),
     };
@@ -374,22 +377,27 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
 }
 
 /// Prints what came of each round, and of all of them.
-fn soak_it(server: &Path, plan: &soak::Plan) -> Result<ExitCode, String> {
+fn soak_it(server: &Path, plan: &soak::Plan, write: bool) -> Result<ExitCode, String> {
     signal::watch()?;
     let server = soak::Server::start(server)?;
     let start = Instant::now();
-    say!("| round | lines | too slow | broke | memory, KiB |\n|---|---|---|---|---|");
+    say!("| round | lines | too slow | broke | memory, KiB |
+|---|---|---|---|---|");
     let soaked =
         soak::soak(server, plan, &signal::ASKED, |Round { seed, lines, too_slow, broke, memory_kib }| {
             say!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
         });
-    let Soaked { rounds, peak_kib } = match soaked {
+    let soaked = match soaked {
         Ok(soaked) => soaked,
         Err(error) => {
             say!("{error}");
             return Ok(ExitCode::FAILURE);
         }
     };
+    if write {
+        soak::write_row(&soaked.row(start.elapsed().as_secs()))?;
+    }
+    let Soaked { rounds, peak_kib } = soaked;
     let lines: usize = rounds.iter().map(|round| round.lines).sum();
     say!(
         "\n{} rounds in {}, {} lines written and read, nothing lost; at most {} KiB of memory",

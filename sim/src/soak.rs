@@ -20,6 +20,7 @@ use seriatim::server::mio::sockets::Address;
 use crate::engine::sockets::visit;
 use crate::history::{History, What};
 use crate::judge::Violation;
+use crate::plant::root;
 use crate::throng::{LOGIN_MS_MAX, OUTBOX_BYTES_MAX, throng};
 use crate::world::lock;
 
@@ -67,6 +68,38 @@ pub struct Soaked {
     pub rounds: Vec<Round>,
     /// The most memory that the server ever had, in KiB.
     pub peak_kib: u64,
+}
+
+impl Soaked {
+    /// What it came to, as a row of the table of attacks.
+    pub fn row(&self, seconds: u64) -> String {
+        let lines: usize = self.rounds.iter().map(|round| round.lines).sum();
+        let too_slow: usize = self.rounds.iter().map(|round| round.too_slow).sum();
+        let memory: Vec<u64> = self.rounds.iter().map(|round| round.memory_kib).collect();
+        let (first, others) = memory.split_first().unwrap_or((&0, &[]));
+        let (least, most) = (others.iter().min().unwrap_or(first), others.iter().max().unwrap_or(first));
+        let (rounds, peak) = (self.rounds.len(), self.peak_kib);
+        format!(
+            "{ROW}{seconds} s, {rounds} rounds: {lines} lines written and read, {too_slow} laggards too slow, 0 violations; \
+             {first} KiB of memory behind the first round, {least} to {most} behind all others, never more than {peak} |"
+        )
+    }
+}
+
+/// How its row begins.
+const ROW: &str = "| everything at once | ";
+
+/// Puts the row into docs/attacks.md, in the place of the last one.
+///
+/// # Errors
+/// There is no such file, or no such row in it.
+pub fn write_row(row: &str) -> Result<(), String> {
+    let path = root().join("docs/attacks.md");
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
+    let last =
+        text.lines().find(|line| line.starts_with(ROW)).ok_or_else(|| wrong(&"no place for the row"))?;
+    fs::write(&path, text.replace(last, row)).map_err(|error| wrong(&error))
 }
 
 /// Keeps a server under load until the time is over or `stop` is set, and tells of each round.
@@ -291,6 +324,17 @@ mod tests {
         assert_eq!(is_flat(&rounds(&[20_000, 30_000, 90_000, 91_000, 30_000])), Ok(()));
         // What the first has, all others may have, but no more than they.
         assert!(is_flat(&rounds(&[20_000, 9_000, 9_000, 11_000])).is_err());
+    }
+
+    #[test]
+    fn what_it_came_to_is_a_row() {
+        let round = |memory_kib| Round { seed: 0, lines: 10, too_slow: 3, broke: 0, memory_kib };
+        let soaked = Soaked { rounds: [7, 9, 8].map(round).into(), peak_kib: 11 };
+        let row = "| everything at once | 60 s, 3 rounds: 30 lines written and read, 9 laggards too slow, 0 violations; \
+                   7 KiB of memory behind the first round, 8 to 9 behind all others, never more than 11 |";
+        assert_eq!(soaked.row(60), row);
+        let page = fs::read_to_string(root().join("docs/attacks.md")).unwrap();
+        assert_eq!(page.lines().filter(|line| line.starts_with(ROW)).count(), 1);
     }
 
     #[test]
