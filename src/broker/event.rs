@@ -77,6 +77,50 @@ pub enum Event {
     RestartRequested,
 }
 
+impl Event {
+    /// What happened, without whatever was said.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Ticked(_) => "ticked",
+            Event::Connected(..) => "connected",
+            Event::Secured(_) => "secured",
+            Event::Certified(..) => "certified",
+            Event::Requested(..) => "requested",
+            Event::PasswordVerified(..) => "password verified",
+            Event::InputEnded(_) => "input ended",
+            Event::OutboxOverflowed(_) => "outbox overflowed",
+            Event::Disconnected(_) => "disconnected",
+            Event::AccountsChanged(_) => "accounts changed",
+            Event::Kicked(_) => "kicked",
+            Event::Banned(_) => "banned",
+            Event::Unbanned(_) => "unbanned",
+            Event::ShutdownRequested => "shutdown requested",
+            Event::RestartRequested => "restart requested",
+        }
+    }
+
+    /// The one connection that it is about, if it is about one.
+    pub fn conn(&self) -> Option<ConnId> {
+        match *self {
+            Event::Connected(conn, _)
+            | Event::Secured(conn)
+            | Event::Certified(conn, _)
+            | Event::Requested(conn, _)
+            | Event::PasswordVerified(conn, _)
+            | Event::InputEnded(conn)
+            | Event::OutboxOverflowed(conn)
+            | Event::Disconnected(conn)
+            | Event::Kicked(conn) => Some(conn),
+            Event::Ticked(_)
+            | Event::AccountsChanged(_)
+            | Event::Banned(_)
+            | Event::Unbanned(_)
+            | Event::ShutdownRequested
+            | Event::RestartRequested => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::fmt;
 use core::hash::BuildHasher;
 use core::ops::{Deref, DerefMut};
 
@@ -273,6 +274,11 @@ impl State {
     /// The name that a connection holds.
     pub fn name(&self, conn: ConnId) -> Option<&Name> {
         self.conns.get(conn)?.phase.name()
+    }
+
+    /// All that is known of a connection, for the log of a bug.
+    pub fn known_of(&self, conn: ConnId) -> Option<impl fmt::Debug> {
+        self.conns.get(conn)
     }
 
     /// The connection that holds the name `written`.

@@ -46,6 +46,8 @@ pub(super) struct Driver<R> {
     turn: Option<ConnId>,
     /// Facts that the driver itself found, to be told to the broker before anything else.
     found: VecDeque<Event>,
+    /// What the broker is told, or was told last, and about whom.
+    doing: (&'static str, Option<ConnId>),
     alarm: Option<Alarm>,
     stopped: bool,
     /// Who has the turn waits for the verdict on a password.
@@ -118,6 +120,7 @@ impl<R: Runtime> Driver<R> {
             turns: VecDeque::new(),
             turn: None,
             found: VecDeque::new(),
+            doing: ("nothing", None),
             alarm: None,
             stopped: false,
             held: false,
@@ -370,6 +373,7 @@ impl<R: Runtime> Driver<R> {
         let mut next = Some(event);
         while let Some(event) = next {
             let mut effects = std::mem::take(&mut self.effects);
+            self.doing = (event.kind(), event.conn());
             self.runtime.will_step(&event);
             step_into(&mut self.state, event, &mut effects);
             self.runtime.stepped(&effects);
@@ -491,9 +495,9 @@ fn log_refusal(conn: ConnId, why: &Refusal) {
 
 impl<R> Drop for Driver<R> {
     /// Says what it was all about, and lets nobody wait for it. A bug in the broker stops the server, which must not go on from
-    /// a state that nobody knows: then what is known is logged.
+    /// a state that nobody knows: then what is known is logged, but for what was said.
     fn drop(&mut self) {
-        let (state, conn) = (&self.state, self.turn);
+        let (state, (event, conn)) = (&self.state, self.doing);
         if !thread::panicking() {
             info!("served: {}", state.counters());
         } else {
@@ -501,8 +505,9 @@ impl<R> Drop for Driver<R> {
                 now_ms = state.now().0,
                 connections = state.connections(),
                 peers = state.peers(),
-                turn = ?conn,
-                name = ?conn.and_then(|conn| state.name(conn)),
+                event,
+                ?conn,
+                known = ?conn.and_then(|conn| state.known_of(conn)),
                 counters = %state.counters(),
                 "a bug stops the server"
             );

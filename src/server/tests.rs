@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_channel::Sender;
+use tracing::Subscriber;
 
 use super::accept::Door;
 use super::conn::EndLog;
@@ -123,12 +124,42 @@ impl Reader for TrappedReader {
     }
 }
 
+/// What is logged.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What writes there.
+    pub(super) fn logger(&self) -> impl Subscriber + Send + Sync + use<> {
+        let log = self.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish()
+    }
+
+    /// The line that says this.
+    pub(super) fn line(&self, what: &str) -> String {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let line = log.lines().find(|line| line.contains(what));
+        line.unwrap_or_else(|| panic!("no {what:?} in {log}")).to_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A server in a thread of its own.
 struct Server {
     address: String,
     deaf: Arc<AtomicBool>,
     /// Anything sent here stops it in order; `true` makes it panic on the way.
     stop: Sender<bool>,
+    log: Log,
     thread: JoinHandle<()>,
 }
 
@@ -139,11 +170,14 @@ impl Server {
         let (address, deaf) = (listener.listener.address().to_string(), listener.deaf.clone());
         let (stop, stopped) = async_channel::bounded::<bool>(1);
         let listeners = vec![listener];
+        let log = Log::default();
+        let logger = log.logger();
         let thread = thread::spawn(move || {
             let shutdown = async move { assert!(!stopped.recv().await.unwrap(), "planted: no end") };
-            runtime.mio.block_on(serve(runtime.clone(), listeners, Config::default(), shutdown));
+            let serving = serve(runtime.clone(), listeners, Config::default(), shutdown);
+            tracing::subscriber::with_default(logger, || runtime.mio.block_on(serving));
         });
-        Server { address, deaf, stop, thread }
+        Server { address, deaf, stop, log, thread }
     }
 
     fn connect(&self) -> Client {
@@ -194,6 +228,9 @@ fn g9_a_bug_in_one_connection_ends_that_connection() {
         quiet.say("al: are you there?");
         assert_eq!(quiet.line().unwrap(), "error no-such-peer: al");
     }
+    // The bug of one is not seen anywhere else, and here is what to see it again with.
+    let line = server.log.line("reason=a bug");
+    assert!(line.contains("ERROR") && line.contains("disconnected conn=#2"), "{line}");
     server.stop.try_send(false).unwrap();
     assert_eq!(quiet.line().unwrap(), "bye server shutting down");
     drop(quiet);
@@ -205,7 +242,15 @@ fn a_bug_in_the_broker_stops_the_server() {
     let server = Server::start();
     let (_quiet, mut al) = (server.log_in("quiet"), server.log_in("al"));
     al.say("quiet: boom");
+    let log = server.log.clone();
     assert!(!server.ends_in_order(), "nobody is served from a state that nobody knows");
+    let line = log.line("a bug stops the server");
+    for known in
+        ["ERROR", "connections=2 peers=2", "event=\"requested\" conn=Some(#2)", "phase: Active(\"al\")"]
+    {
+        assert!(line.contains(known), "no {known} in {line}");
+    }
+    assert!(!line.contains("boom"), "what was said is nobody's business: {line}");
 }
 
 /// Bug: the server once went on without ever accepting anybody.

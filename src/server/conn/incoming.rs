@@ -316,3 +316,29 @@ fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&Bytes)) ->
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+    use crate::server::tests::Log;
+
+    #[test]
+    fn what_panics_while_it_is_read_can_be_read_again() {
+        let log = Log::default();
+        let read = || {
+            let bytes = Bytes::from_static(b"ping\xff\n");
+            let _reading = Reading { conn: ConnId(7), before: None, bytes: Some(&bytes) };
+            panic!("planted");
+        };
+        assert!(with_default(log.logger(), || catch_unwind(read)).is_err());
+        let line = log.line("a bug in reading this");
+        assert!(
+            line.contains("ERROR") && line.contains(r"conn=#7 before=None bytes=ping\xff\n end=false"),
+            "{line}"
+        );
+    }
+}
