@@ -108,7 +108,7 @@ fn plain_and_tls_serve_side_by_side() {
 #[test]
 fn what_is_no_tls_is_a_line_of_the_log_and_costs_nobody_else_anything() {
     let authority = Authority::new();
-    let mut server = authority.serve(&["--login-timeout=0.05"]);
+    let mut server = authority.serve(&["--login-timeout=3"]);
     let mut al = Client::log_in(server.address, authority.trust(), "al");
     let mut plain = TcpStream::connect(server.address).unwrap();
     plain.write_all(b"bob\nal: hi\n").unwrap();
