@@ -381,8 +381,10 @@ fn soak_it(server: &Path, plan: &soak::Plan, write: bool) -> Result<ExitCode, St
     signal::watch()?;
     let server = soak::Server::start(server)?;
     let start = Instant::now();
-    say!("| round | lines | too slow | broke | memory, KiB |
-|---|---|---|---|---|");
+    say!(
+        "| round | lines | too slow | broke | memory, KiB |
+|---|---|---|---|---|"
+    );
     let soaked =
         soak::soak(server, plan, &signal::ASKED, |Round { seed, lines, too_slow, broke, memory_kib }| {
             say!("| {seed} | {} | {too_slow} | {broke} | {memory_kib} |", HumanCount(*lines as u64));
