@@ -170,3 +170,20 @@ impl CloseReason {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_word_of_its_own() {
+        let codes = CloseReason::ALL.map(CloseReason::code);
+        for (place, code) in codes.iter().enumerate() {
+            assert!(
+                code.len() > 1 && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{code:?}"
+            );
+            assert_eq!(codes.iter().position(|other| other == code), Some(place), "{code:?}");
+        }
+    }
+}
