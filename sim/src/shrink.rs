@@ -13,13 +13,13 @@ use crate::world::Record;
 
 /// How many random schedules a smaller scenario gets to fail in, if the old schedule does not fit it: few as long as that still
 /// makes it smaller, or all effort would go into the first things that cannot be left out.
-const TRIES: [u64; 3] = [5, 40, 300];
+const TRIES: [u64; 4] = [1, 10, 60, 300];
 
 /// How many it gets where tasks run in turn, to begin with.
 const FIRST_TRIES: u64 = 3_000;
 
-/// How many tasks may be polled in all: about half a minute. What is not small by then stays as it is.
-const STEPS_MAX: u64 = 20_000_000;
+/// How many tasks may be polled in all: less than a minute. What is not small by then stays as it is.
+const STEPS_MAX: u64 = 40_000_000;
 
 /// How many tasks may run out of turn in a run that is easily understood.
 const FEW: usize = 3;
@@ -153,7 +153,7 @@ fn shrink_in(breaks: Breaks, way: Way, start: Failing) -> Option<Shrunk> {
 pub fn fails_somehow(scenario: &Scenario, rule: &str) -> Option<Failing> {
     let failing = Failing { scenario: scenario.clone(), picks: Vec::new(), rule: rule.to_owned() };
     let way = Way { few: false, any_rule: false };
-    let mut shrinker = Shrinker { breaks: rule_of, smallest: failing, way, tries: TRIES[2], steps: 0 };
+    let mut shrinker = Shrinker { breaks: rule_of, smallest: failing, way, tries: TRIES[3], steps: 0 };
     shrinker.fails_somehow(scenario)
 }
 
