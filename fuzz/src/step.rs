@@ -232,23 +232,8 @@ impl Bench {
 
     /// One step of both cores. An event about a connection that is not there, or a second one that it is, changes nothing.
     fn step(&mut self, event: Event) -> Vec<Effect> {
-        let senseless = match &event {
-            Event::Connected(conn, _) => self.conns.contains_key(conn),
-            Event::Requested(conn, _)
-            | Event::InputEnded(conn)
-            | Event::Secured(conn)
-            | Event::Certified(conn, _)
-            | Event::PasswordVerified(conn, _)
-            | Event::OutboxOverflowed(conn)
-            | Event::Kicked(conn)
-            | Event::Disconnected(conn) => !self.conns.contains_key(conn),
-            Event::Ticked(_)
-            | Event::AccountsChanged(_)
-            | Event::Banned(_)
-            | Event::Unbanned(_)
-            | Event::ShutdownRequested
-            | Event::RestartRequested => false,
-        };
+        let is_new = matches!(event, Event::Connected(..));
+        let senseless = event.conn().is_some_and(|conn| self.conns.contains_key(&conn) == is_new);
         let before = senseless.then(|| self.states[0].clone());
         match event {
             Event::Connected(conn, _) => drop(self.conns.entry(conn).or_default()),
