@@ -4,6 +4,7 @@ mod check;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::slice;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -272,6 +273,34 @@ impl Faults {
         let all = serde_json::to_value(self).and_then(serde_json::from_value::<BTreeMap<String, u64>>);
         // Plain numbers can always be written and read.
         all.unwrap_or_default().into_iter().filter(|(name, _)| name != "until_ms")
+    }
+}
+
+impl Op {
+    /// The name that it asks for.
+    pub fn asks_for(&self) -> Option<&String> {
+        match self {
+            Op::LogIn { name, .. } | Op::Prove { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// All names in it: the one that it asks for, or those that it writes to.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Op::LogIn { name, .. } | Op::Prove { name, .. } => slice::from_ref(name),
+            Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => to,
+            _ => &[],
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn names_mut(&mut self) -> &mut [String] {
+        match self {
+            Op::LogIn { name, .. } | Op::Prove { name, .. } => slice::from_mut(name),
+            Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => to,
+            _ => &mut [],
+        }
     }
 }
 

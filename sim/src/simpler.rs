@@ -162,12 +162,7 @@ fn number(when: &mut When) -> &mut u64 {
 /// One client is left out, and another does what it did, under its own name.
 fn join(scenario: &mut Scenario, one: usize, other: usize, does: Does) {
     let is_login = |op: &Op| matches!(op, Op::LogIn { .. } | Op::Prove { .. });
-    let name = |client: usize| {
-        scenario.clients[client].ops.iter().find_map(|op| match op {
-            Op::LogIn { name, .. } | Op::Prove { name, .. } => Some(name.clone()),
-            _ => None,
-        })
-    };
+    let name = |client: usize| scenario.clients[client].ops.iter().find_map(Op::asks_for).cloned();
     let names = name(one).zip(name(other));
     let done = scenario.clients[one].ops.iter().filter(|op| !is_login(op) && **op != Op::Connect);
     let done: Vec<Op> = if matches!(does, Does::Never) { Vec::new() } else { done.cloned().collect() };
@@ -217,16 +212,11 @@ pub(crate) fn other_numbers(scenario: &mut Scenario, rng: &mut Rng) {
 /// Whoever had one of the two names has the other.
 fn exchange(scenario: &mut Scenario, one: &str, other: &str) {
     let ops = scenario.clients.iter_mut().flat_map(|client| &mut client.ops);
-    let said = ops.flat_map(|op| match op {
-        Op::LogIn { name, .. } | Op::Prove { name, .. } => std::slice::from_mut(name),
-        Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => to,
-        _ => &mut [],
-    });
     let kicked = scenario.orders.iter_mut().filter_map(|order| match &mut order.what {
         Command::Kick(name) => Some(name),
         _ => None,
     });
-    for name in said.chain(kicked).chain(&mut scenario.accounts) {
+    for name in ops.flat_map(Op::names_mut).chain(kicked).chain(&mut scenario.accounts) {
         if *name == one {
             other.clone_into(name);
         } else if *name == other {

@@ -372,12 +372,9 @@ fn ordered(mut scenario: Scenario, seed: u64) -> Scenario {
 
 /// The names that clients ask for.
 fn asked_for(scenario: &Scenario) -> Vec<String> {
-    let name = |op: &Op| match op {
-        Op::LogIn { name, .. } | Op::Prove { name, .. } => Some(same(name)),
-        _ => None,
-    };
-    let names = scenario.clients.iter().flat_map(|client| client.ops.iter().filter_map(name));
-    let names: BTreeSet<String> = names.filter(|name| !name.contains([' ', '!'])).collect();
+    let names = scenario.clients.iter().flat_map(|client| client.ops.iter().filter_map(Op::asks_for));
+    let names: BTreeSet<String> =
+        names.map(|name| same(name)).filter(|name| !name.contains([' ', '!'])).collect();
     names.into_iter().collect()
 }
 

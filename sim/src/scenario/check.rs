@@ -1,7 +1,6 @@
 //! Whether a scenario makes sense: a run of one that does not would be held against the server, or never end.
 
 use std::collections::BTreeMap;
-use std::slice;
 
 use seriatim::protocol::Name;
 
@@ -122,12 +121,7 @@ impl Scenario {
     fn check_spellings(&self) -> Result<(), String> {
         let mut seen = BTreeMap::new();
         let ops = self.clients.iter().flat_map(|client| &client.ops);
-        let names = ops.flat_map(|op| match op {
-            Op::LogIn { name, .. } | Op::Prove { name, .. } => slice::from_ref(name),
-            Op::Say { to, .. } | Op::Tell { to, .. } | Op::Slam { to } => to,
-            _ => &[],
-        });
-        for name in names.chain(&self.accounts) {
+        for name in ops.flat_map(Op::names).chain(&self.accounts) {
             let Ok(parsed) = Name::parse(name) else { continue };
             if *seen.entry(parsed.key().to_owned()).or_insert_with(|| same(name)) != same(name) {
                 return Err(format!(
