@@ -41,12 +41,7 @@ impl Counters {
     pub(super) fn answer(&mut self, reply: &Reply) {
         match reply {
             Reply::Welcome(_) => self.logins += 1,
-            Reply::Error(refusal) => {
-                let at = Refusal::CODES.binary_search(&refusal.code());
-                if let Ok(at) = at {
-                    self.errors[at] += 1;
-                }
-            }
+            Reply::Error(refusal) => self.errors[refusal.place()] += 1,
             _ => {}
         }
     }

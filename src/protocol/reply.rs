@@ -103,6 +103,28 @@ impl Refusal {
             Refusal::Line(error) => error.code(),
         }
     }
+
+    /// The place of its word among all that there are: where what comes as often as messages do is counted without a search.
+    pub(crate) fn place(&self) -> usize {
+        match self {
+            Refusal::AccountRequired => 0,
+            Refusal::BadName(_) => 1,
+            Refusal::Line(LineError::BadText) => 2,
+            Refusal::Line(LineError::EmptyMessage) => 3,
+            Refusal::Line(LineError::TooLong { .. }) => 4,
+            Refusal::NameReserved(_) => 5,
+            Refusal::NameTaken(_) => 6,
+            Refusal::NoColon => 7,
+            Refusal::Line(LineError::NoRecipient) => 8,
+            Refusal::NoSuchAccount(_) => 9,
+            Refusal::NoSuchPeer(_) => 10,
+            Refusal::Line(LineError::NotUtf8) => 11,
+            Refusal::Line(LineError::TooManyRecipients { .. }) => 12,
+            Refusal::Unencrypted => 13,
+            Refusal::Line(LineError::UnknownCommand(_)) => 14,
+            Refusal::WrongPassword(_) => 15,
+        }
+    }
 }
 
 /// `a, b, c`.
@@ -287,10 +309,10 @@ mod tests {
             Refusal::NoColon,
             Refusal::NoSuchPeer(vec![]),
         ];
-        let refusals = lines.into_iter().map(Refusal::Line).chain(others);
-        let mut codes: Vec<&str> = refusals.map(|refusal| refusal.code()).collect();
-        codes.sort_unstable();
-        assert_eq!(codes, Refusal::CODES);
+        let mut refusals: Vec<Refusal> = lines.into_iter().map(Refusal::Line).chain(others).collect();
+        refusals.sort_unstable_by_key(Refusal::code);
+        assert_eq!(refusals.iter().map(Refusal::code).collect::<Vec<_>>(), Refusal::CODES);
+        assert!(refusals.iter().map(Refusal::place).eq(0..Refusal::CODES.len()));
     }
 
     #[test]
