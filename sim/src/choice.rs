@@ -14,6 +14,8 @@ pub struct Choices {
     pub taken: Vec<Choice>,
     /// The tasks that the last decision about tasks passed over.
     passed_over: Vec<u64>,
+    /// Those of them that the one before had not passed over.
+    pub held: Vec<u64>,
 }
 
 /// One decision.
@@ -102,7 +104,7 @@ impl Choices {
     }
 
     fn from(source: Source) -> Choices {
-        Choices { source, taken: Vec::new(), passed_over: Vec::new() }
+        Choices { source, taken: Vec::new(), passed_over: Vec::new(), held: Vec::new() }
     }
 
     /// Which of the runnable tasks, given by their numbers, runs next.
@@ -119,10 +121,11 @@ impl Choices {
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
         let passed_over = tasks.take(picked);
-        let preempts = passed_over.clone().any(|task| !self.passed_over.contains(&task));
+        self.held.clear();
+        self.held.extend(passed_over.clone().filter(|task| !self.passed_over.contains(task)));
         self.passed_over.clear();
         self.passed_over.extend(passed_over);
-        self.take(picked, count, true, preempts)
+        self.take(picked, count, true, !self.held.is_empty())
     }
 
     /// One of `count` possibilities.
@@ -162,6 +165,7 @@ impl Choices {
     /// The only task that can run does: nobody is passed over any more.
     fn nobody_waits(&mut self) {
         self.passed_over.clear();
+        self.held.clear();
         if let Source::InTurn(in_turn) = &mut self.source {
             in_turn.held.clear();
         }

@@ -30,6 +30,11 @@ pub trait Place: Runtime {
     /// # Errors
     /// Nobody listens, or whatever else comes in between.
     fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Runs what reads for a session.
+    fn spawn_reader(&self, _session: usize, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(task);
+    }
 }
 
 /// Plays the script of one of the clients to its end.
@@ -166,7 +171,7 @@ impl<P: Place> Player<P> {
         let (reader, writer) = stream.split();
         let seen = Arc::new(Mutex::new(Seen { stalled_until: self.stalled_until, ..Seen::default() }));
         let (place, recorder) = (self.place.clone(), self.recorder.clone());
-        self.place.spawn(read(place, recorder, reader, session, seen.clone()));
+        self.place.spawn_reader(session, read(place, recorder, reader, session, seen.clone()));
         self.connection = Some(Connection { writer, session, lines: 0, seen });
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use seriatim::Millis;
+use seriatim::{ConnId, Millis};
 
 use crate::scenario::{BadLine, Command, Scenario};
 use crate::world::lock;
@@ -182,6 +182,11 @@ impl Sent {
             _ => None,
         }
     }
+}
+
+/// The session of a connection: they are accepted in the order in which they were made.
+pub(crate) fn session_of(conn: ConnId, sessions: usize) -> Option<usize> {
+    usize::try_from(conn.0).ok()?.checked_sub(1).filter(|&session| session < sessions)
 }
 
 /// What makes a line unique: its session and its number in it.

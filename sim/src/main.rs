@@ -80,7 +80,7 @@ enum Command {
         /// What kind of scenario the seed is of.
         #[arg(long, value_enum, default_value = "swarm")]
         profile: Profile,
-        /// Prints the broker's events and effects, too.
+        /// Prints the broker's events and effects, too, and which tasks were held back.
         #[arg(long)]
         trace: bool,
         /// Draws it, too, on a page for a browser.
@@ -326,7 +326,11 @@ fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
 }
 
 fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Result<ExitCode, String> {
-    let (failing, outcome) = find(run, profile, Record { digest: false, trace })?;
+    let (failing, mut outcome) = find(run, profile, Record { digest: false, trace: true })?;
+    if !trace {
+        outcome.trace.clear();
+        outcome.incidents.retain(|incident| !incident.is_turn);
+    }
     say!("{}", story(&failing.scenario, &outcome).trim_end());
     say!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
     if let Some(html) = html {

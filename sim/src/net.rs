@@ -70,11 +70,11 @@ impl Net {
         let mut door = lock(&self.doors[number % self.doors.len()]);
         if door.closed {
             made.found_closed_at.get_or_insert(self.world.now());
-            self.world.log().marks.hit("nobody listened any more");
+            self.world.befalls("nobody listened any more", None, || "nobody listens any more".to_owned());
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         if self.world.goes_wrong(self.world.faults.refuse) {
-            self.world.log().marks.hit("a connection was refused");
+            self.world.befalls("a connection was refused", None, || "a connection is refused".to_owned());
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let peer = PeerAddr::Tcp(self.scenario.address(number));
@@ -179,8 +179,9 @@ impl Listener for SimListener {
                 door.fails(world);
                 let errors =
                     [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other, io::ErrorKind::NotConnected];
-                let error = world.choices().pick(errors.len());
-                return Poll::Ready(Err(errors[error].into()));
+                let error = errors[world.choices().pick(errors.len())];
+                world.note(None, false, || format!("accepting fails: {error}"));
+                return Poll::Ready(Err(error.into()));
             }
             match door.waiting.pop_front() {
                 Some((_, stream, peer)) => Poll::Ready(Ok((stream, peer))),

@@ -7,10 +7,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Outcome;
-use crate::history::{History, Sent, What};
+use crate::history::{History, Sent, What, session_of};
 use crate::judge::Violation;
 use crate::page::regression_test;
-use crate::page::rows::{Said, session_of};
+use crate::page::rows::Said;
 use crate::page::words;
 use crate::scenario::Scenario;
 use crate::shrink::{Failing, fails_somehow, shrink};
@@ -77,7 +77,8 @@ pub fn parse(text: &str) -> Result<Failing, String> {
 }
 
 /// What everybody wrote and read, in the one order in which it happened; what proves the violation is marked. With a trace, what
-/// the broker was told and what it ordered, too.
+/// the broker was told and what it ordered, too, and in brackets what nobody did: the network, the clock, or whoever says which
+/// task runs next.
 pub fn story(scenario: &Scenario, outcome: &Outcome) -> String {
     let witness = outcome.violation.as_ref().map_or(&[][..], |violation| &violation.witness);
     let mut lines: Vec<(u64, String)> = Vec::new();
@@ -92,6 +93,11 @@ pub fn story(scenario: &Scenario, outcome: &Outcome) -> String {
         Some(session) => name(&outcome.history, session),
         None => conn.to_string(),
     };
+    for incident in &outcome.incidents {
+        let who = incident.session.map(|session| name(&outcome.history, session)).unwrap_or_default();
+        let line = format!("{:>6} ms    {who:<12} [{}]", incident.now_ms, incident.what);
+        lines.push((incident.at, line));
+    }
     for step in &outcome.trace {
         let event = words::event(&step.event, label);
         let mut line = format!("{:>6} ms    {:<12} {}", step.now_ms, "broker", told(&event));
@@ -196,7 +202,7 @@ mod tests {
     use super::*;
     use crate::choice::Choices;
     use crate::engine::volume::run;
-    use crate::scenario::{BadLine, Op, Script};
+    use crate::scenario::{BadLine, Faults, Op, Script};
 
     #[test]
     fn a_story_names_everybody_and_moves_no_cursor() {
@@ -222,6 +228,24 @@ mod tests {
             assert!(story.lines().any(|its| its == line), "{line}\n{story}");
         }
         assert!(!story.contains(['#', '\u{1b}', '\u{202e}']), "{story}");
+    }
+
+    #[test]
+    fn a_story_tells_what_nobody_did() {
+        let ops = vec![Op::Connect, Op::LogIn { name: "al".to_owned(), insist: true }, Op::Quit];
+        let faults = Faults { torn_write: 1000, until_ms: 1, ..Faults::default() };
+        let scenario = Scenario { faults, clients: vec![Script { ops }], ..Scenario::default() };
+        let record = Record { trace: true, digest: false };
+        // First the client, and then the driver, who is first in the queue; of everything written, 1 byte goes out.
+        let outcome = run(&scenario, Choices::replay(vec![1]), record);
+        let told: Vec<String> = story(&scenario, &outcome).lines().map(str::to_owned).collect();
+        assert_eq!(told[0], "     0 ms                 [the broker is held back]", "{told:#?}");
+        let outcome = run(&scenario, Choices::in_turn(0, 0, 0), record);
+        let story = story(&scenario, &outcome);
+        let torn = |line: &str| {
+            line.starts_with("     0 ms    al/0         [it writes only ") && line.ends_with(" bytes]")
+        };
+        assert!(story.lines().any(torn), "{story}");
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
-use seriatim::server::runtime::Runtime;
+use seriatim::server::runtime::{Runtime, TaskName};
 use seriatim::{Effect, Event, Millis};
 
 use crate::client::Place;
 use crate::net::{Net, SimListener, SimStream};
-use crate::world::{Owner, World};
+use crate::world::{Who, World};
 
 /// How many turns others have at most while something is done beside all tasks, unless that is slow.
 const TURNS_MAX: usize = 8;
@@ -27,8 +27,6 @@ pub struct SimRuntime {
     pub world: Arc<World>,
     /// Where clients find the server.
     pub net: Arc<Net>,
-    /// Whose tasks are started through it.
-    pub owner: Owner,
 }
 
 impl Runtime for SimRuntime {
@@ -36,7 +34,11 @@ impl Runtime for SimRuntime {
     type Stream = SimStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.world.spawn(self.owner, survive(task));
+        self.world.spawn(Who::Server(None), survive(task));
+    }
+
+    fn spawn_named(&self, name: TaskName, task: impl Future<Output = ()> + Send + 'static) {
+        self.world.spawn(Who::Server(Some(name)), survive(task));
     }
 
     fn now(&self) -> Millis {
@@ -54,12 +56,14 @@ impl Runtime for SimRuntime {
             yield_now().await;
         }
         if self.world.goes_wrong(self.world.faults.slow_password) {
-            self.world.log().marks.hit("a password took its time");
             let ms = SLOW_MS[self.world.choices().pick(SLOW_MS.len())];
+            let what = || format!("verifying a password takes {ms} ms");
+            self.world.befalls("a password took its time", None, what);
             self.world.clone().sleep_until(self.world.now() + ms).await;
         }
         if self.world.goes_wrong(self.world.faults.password_panic) {
-            self.world.log().marks.hit("what verifies a password panicked");
+            let what = || "what verifies a password panics".to_owned();
+            self.world.befalls("what verifies a password panicked", None, what);
             resume_unwind(Box::new(Planned));
         }
         work()
@@ -93,5 +97,9 @@ async fn survive(task: impl Future<Output = ()>) {
 impl Place for SimRuntime {
     async fn connect(&self) -> io::Result<SimStream> {
         self.net.connect()
+    }
+
+    fn spawn_reader(&self, session: usize, task: impl Future<Output = ()> + Send + 'static) {
+        self.world.spawn(Who::Reader(session), task);
     }
 }

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use serde::{Deserialize, Serialize};
-use seriatim::{Effect, Event};
+use seriatim::server::runtime::TaskName;
+use seriatim::{ConnId, Effect, Event};
 
 use crate::choice::Choices;
-use crate::history::{History, Recorder};
+use crate::history::{History, Recorder, session_of};
 use crate::marks::Marks;
 use crate::scenario::{Faults, When};
 
@@ -23,13 +24,41 @@ const JUMPS_MS: [u64; 3] = [100, 1_000, 5_000];
 /// A task, as an engine takes it.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Whose task it is: the server's all end when its process does.
+/// Which task one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// The server.
-    Server,
-    /// A client.
-    Client,
+pub enum Who {
+    /// The server's first: the broker.
+    Driver,
+    /// Another one of the server's; `None` if it has no name.
+    Server(Option<TaskName>),
+    /// A client, by its place among all.
+    Client(usize),
+    /// What reads for a client, by the number of its session.
+    Reader(usize),
+    /// Whoever runs the server.
+    Operator,
+}
+
+impl Who {
+    /// The server's tasks all end when its process does.
+    pub fn is_server(self) -> bool {
+        matches!(self, Who::Driver | Who::Server(_))
+    }
+}
+
+/// What nobody did: the network, the clock, or whoever says which task runs next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// Its place among all that clients did and saw.
+    pub at: u64,
+    /// When that was, in simulated milliseconds.
+    pub now_ms: u64,
+    /// The session that it befell, if it is one.
+    pub session: Option<usize>,
+    /// A task was held back: that is nothing out of the ordinary.
+    pub is_turn: bool,
+    /// In words.
+    pub what: String,
 }
 
 /// What all tasks of a run share.
@@ -37,7 +66,7 @@ pub struct World {
     /// What goes wrong by itself.
     pub faults: Faults,
     /// How the engine starts a task.
-    spawner: Box<dyn Fn(Owner, Task) + Send + Sync>,
+    spawner: Box<dyn Fn(Who, Task) + Send + Sync>,
     choices: Mutex<Choices>,
     now: AtomicU64,
     timers: Mutex<Timers>,
@@ -63,6 +92,8 @@ pub struct Log {
     digest: Option<Digest>,
     /// Every event with its effects; `None` if not wanted.
     pub trace: Option<Vec<Step>>,
+    /// What nobody did, if the trace is wanted.
+    pub incidents: Vec<Incident>,
     /// Those who wait for the broker to be told of so many events.
     watchers: Vec<(u64, Waker)>,
 }
@@ -117,7 +148,7 @@ impl World {
         choices: Choices,
         record: Record,
         recorder: Arc<Recorder>,
-        spawner: impl Fn(Owner, Task) + Send + Sync + 'static,
+        spawner: impl Fn(Who, Task) + Send + Sync + 'static,
     ) -> Arc<World> {
         let log = Log {
             digest: record.digest.then(Digest::default),
@@ -136,8 +167,8 @@ impl World {
     }
 
     /// Starts a task.
-    pub fn spawn(&self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {
-        (self.spawner)(owner, Box::pin(task));
+    pub fn spawn(&self, who: Who, task: impl Future<Output = ()> + Send + 'static) {
+        (self.spawner)(who, Box::pin(task));
     }
 
     /// The choices of this run. Nothing that waits or decides may happen while they are held.
@@ -190,6 +221,40 @@ impl World {
                 .await;
             }
         }
+    }
+
+    /// Something happened that nobody did: a mark, and words for whoever reads the trace.
+    pub fn befalls(&self, mark: &'static str, session: Option<usize>, what: impl FnOnce() -> String) {
+        self.log().marks.hit(mark);
+        self.note(session, false, what);
+    }
+
+    /// Something for whoever reads the trace.
+    pub fn note(&self, session: Option<usize>, is_turn: bool, what: impl FnOnce() -> String) {
+        let mut log = self.log();
+        if log.trace.is_some() {
+            let at = self.recorder.stamp();
+            log.incidents.push(Incident { at, now_ms: self.now(), session, is_turn, what: what() });
+        }
+    }
+
+    /// This task could run, and others do first.
+    pub fn holds_back(&self, who: Who) {
+        let session = |conn: ConnId| session_of(conn, usize::MAX);
+        let (session, what) = match who {
+            Who::Driver => (None, "the broker"),
+            Who::Server(Some(TaskName::Accept)) => (None, "the server's task that accepts"),
+            Who::Server(Some(TaskName::ShutDown)) => (None, "the server's task that ends it"),
+            Who::Server(Some(TaskName::Connection(conn))) => (session(conn), "the server's task for it"),
+            Who::Server(Some(TaskName::Password(conn))) => (session(conn), "the verdict on its password"),
+            Who::Server(None) => (None, "a task of the server's"),
+            Who::Client(client) => {
+                return self.note(None, true, || format!("client {} is held back", client + 1));
+            }
+            Who::Reader(session) => (Some(session), "what it reads"),
+            Who::Operator => (None, "the operator"),
+        };
+        self.note(session, true, || format!("{what} is held back"));
     }
 
     /// The broker is being told of an event.
@@ -277,9 +342,9 @@ impl World {
     /// The clock may jump ahead, though there is something to do.
     pub fn perhaps_jump(&self) {
         if self.goes_wrong(self.faults.clock_jump) {
-            self.log().marks.hit("the clock jumped");
-            let jump = self.choices().pick(JUMPS_MS.len());
-            self.advance_to(self.now() + JUMPS_MS[jump]);
+            let jump_ms = JUMPS_MS[self.choices().pick(JUMPS_MS.len())];
+            self.befalls("the clock jumped", None, || format!("the clock jumps {jump_ms} ms ahead"));
+            self.advance_to(self.now() + jump_ms);
         }
     }
 

@@ -91,6 +91,28 @@ fn the_page_names_the_rule_and_its_proof() {
 }
 
 #[test]
+fn what_nobody_did_has_its_row() {
+    let record = Record { digest: false, trace: true };
+    let mut scenario = scenario();
+    scenario.faults.clog = 1000;
+    scenario.faults.until_ms = 1;
+    let outcome = run(&scenario, Choices::in_turn(0, 2, 4), record);
+    let clogged = outcome.incidents.iter().filter(|incident| incident.session == Some(0)).count();
+    let held_back = outcome.incidents.iter().filter(|incident| incident.is_turn).count();
+    assert!(clogged > 0 && held_back > 0, "{:?}", outcome.incidents);
+    let failing = Failing { scenario, picks: outcome.picks(), rule: String::new() };
+    let data = data(&page(&failing, &outcome));
+    let rows = data["rows"].as_array().unwrap();
+    let told: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "incident").collect();
+    assert_eq!(told.len(), outcome.incidents.len());
+    for (row, incident) in told.into_iter().zip(&outcome.incidents) {
+        assert_eq!(row["says"], format!("[{}]", incident.what));
+        assert_eq!(row["lane"], serde_json::json!(incident.session));
+        assert!(row["state"].is_null(), "the broker was told nothing");
+    }
+}
+
+#[test]
 fn arrows_follow_a_message_and_a_lost_one_ends_nowhere() {
     let (failing, outcome) = lost();
     let data = data(&page(&failing, &outcome));

@@ -48,6 +48,45 @@ fn g12_a_seed_is_the_same_run_every_time() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), format!("{here:016x}"));
 }
 
+/// Whatever nobody did is in the trace: marks, and words that stand there as often as each was met.
+const INCIDENTS: [(&str, &str); 14] = [
+    ("a reset destroyed bytes on their way", " are lost"),
+    ("a connection broke by itself", "the connection breaks by itself"),
+    ("a connection was refused", "a connection is refused"),
+    ("nobody listened any more", "nobody listens any more"),
+    ("accepting failed", "accepting fails: "),
+    ("a read was torn", " reads only "),
+    ("a write was torn", " writes only "),
+    ("a read was interrupted", "a signal interrupts the server's read"),
+    ("a write was interrupted", "a signal interrupts the server's write"),
+    ("there was nothing to read, though it had been said", "there is nothing to read, though it was said"),
+    ("what was written took its time", " writes takes "),
+    ("the clock jumped", "the clock jumps "),
+    ("a link was clogged", "nothing passes for "),
+    ("a write had to wait", "nothing that the server writes is taken for "),
+];
+
+#[test]
+fn whatever_nobody_did_is_in_the_trace() {
+    let mut all = Marks::default();
+    for seed in 0..500 {
+        let record = Record { digest: false, trace: true };
+        let outcome = run(&swarm::scenario(seed), Choices::of_seed(seed), record);
+        let told = |words: &str| outcome.incidents.iter().filter(|told| told.what.contains(words)).count();
+        for (mark, words) in INCIDENTS {
+            let met = outcome.marks.met.get(mark).copied().unwrap_or_default();
+            assert_eq!(told(words) as u64, met, "seed {seed}: {mark}");
+        }
+        let held_back = outcome.incidents.iter().filter(|told| told.is_turn).count();
+        assert!(held_back >= outcome.preemptions(), "seed {seed}");
+        assert_eq!(held_back == 0, outcome.preemptions() == 0, "seed {seed}");
+        all.add(&outcome.marks);
+    }
+    for (mark, _) in INCIDENTS {
+        assert!(all.met.contains_key(mark), "never met: {mark}");
+    }
+}
+
 #[test]
 fn a_run_replays_from_its_choices() {
     for seed in 0..200 {

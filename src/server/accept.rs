@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::ingress::Input;
 use super::outbox::Outbox;
 use super::repeats::Repeats;
-use super::runtime::{Listener, PeerAddr, Runtime};
+use super::runtime::{Listener, PeerAddr, Runtime, TaskName};
 use super::{Config, World, conn};
 use crate::rate::Rate;
 use crate::{ConnId, Millis, Origin};
@@ -48,7 +48,8 @@ pub(super) async fn run<R: Runtime>(
         let origin = origin(&world.config, peer);
         world.ingress.send(Input::Connected(conn, origin, outbox.clone(), permit));
         world.runtime.preempt().await;
-        world.runtime.spawn(conn::run(world.clone(), conn, peer, stream, outbox));
+        let serving = conn::run(world.clone(), conn, peer, stream, outbox);
+        world.runtime.spawn_named(TaskName::Connection(conn), serving);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ingress::{Ingress, Input, Places};
-use super::runtime::Runtime;
+use super::runtime::{Runtime, TaskName};
 use crate::protocol::{Name, Password};
 use crate::{ConnId, Millis};
 
@@ -38,7 +38,7 @@ impl<R: Runtime> Verifier<R> {
         let (runtime, passwords, places) =
             (self.runtime.clone(), self.passwords.clone(), self.places.clone());
         let mut verdict = Verdict { ingress: self.ingress.clone(), conn, is_right: false };
-        self.runtime.spawn(async move {
+        self.runtime.spawn_named(TaskName::Password(conn), async move {
             if at > runtime.now() {
                 runtime.sleep_until(at).await;
             }

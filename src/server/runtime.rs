@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_io::AsyncWrite;
 
-use crate::{Effect, Event, Millis};
+use crate::{ConnId, Effect, Event, Millis};
 
 /// Tasks and time.
 pub trait Runtime: Clone + Send + Sync + 'static {
@@ -22,6 +22,11 @@ pub trait Runtime: Clone + Send + Sync + 'static {
 
     /// Runs a task beside the others, to its end.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// The same. Which task that is, is for whoever draws a picture of them.
+    fn spawn_named(&self, _name: TaskName, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(task);
+    }
 
     /// The time since the start, by a clock that never runs backwards.
     fn now(&self) -> Millis;
@@ -49,6 +54,19 @@ pub trait Runtime: Clone + Send + Sync + 'static {
 
     /// Told of what the broker orders, before it is carried out.
     fn stepped(&self, _effects: &[Effect]) {}
+}
+
+/// Which of the server's tasks one is, besides the driver, which nobody spawns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskName {
+    /// Accepts connections.
+    Accept,
+    /// Waits for whatever ends the server.
+    ShutDown,
+    /// Reads and writes for one connection.
+    Connection(ConnId),
+    /// Verifies the password that a client gave.
+    Password(ConnId),
 }
 
 /// A source of connections.

@@ -9,7 +9,7 @@ use async_channel::Receiver;
 use futures_lite::FutureExt;
 
 use super::ingress::Input;
-use super::runtime::Runtime;
+use super::runtime::{Runtime, TaskName};
 use super::{World, accept};
 
 /// Why a server is to stop.
@@ -42,19 +42,21 @@ pub(super) fn accept_until<R: Runtime>(
     for listener in listeners {
         let (ids, stopped, listening) = (ids.clone(), stopped.clone(), listening.clone());
         let accepting = accept::run(world.clone(), listener, ids, dropped(stopped));
-        world.runtime.spawn(vital(world.clone(), "the task that accepts", async move {
+        let task = vital(world.clone(), "the task that accepts", async move {
             accepting.await;
             drop(listening);
-        }));
+        });
+        world.runtime.spawn_named(TaskName::Accept, task);
     }
     drop(listening);
     let told = world.clone();
-    world.runtime.spawn(vital(world.clone(), "the task that shuts down", async move {
+    let task = vital(world.clone(), "the task that shuts down", async move {
         let why = shutdown.await.into();
         drop(accepting);
         dropped(all_stopped).await;
         told.ingress.send(Input::ShutdownRequested(why));
-    }));
+    });
+    world.runtime.spawn_named(TaskName::ShutDown, task);
 }
 
 /// Runs a task that the server cannot do without. If it panics, the driver is told: a server that accepts nobody, or that

@@ -26,7 +26,7 @@ use crate::orders::{Given, give};
 use crate::scenario::Scenario;
 use crate::seam::SimRuntime;
 use crate::timing::{self, Around};
-use crate::world::{Owner, Record, Step, Task, World, lock};
+use crate::world::{Incident, Record, Step, Task, Who, World, lock};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub struct Outcome {
     pub digest: Option<u64>,
     /// Every event with its effects, if wanted.
     pub trace: Vec<Step>,
+    /// What nobody did, if the trace is wanted.
+    pub incidents: Vec<Incident>,
 }
 
 /// How a run ended.
@@ -134,7 +136,7 @@ impl Stage {
         scenario: Arc<Scenario>,
         choices: Choices,
         record: Record,
-        spawner: impl Fn(Owner, Task) + Send + Sync + 'static,
+        spawner: impl Fn(Who, Task) + Send + Sync + 'static,
         server_over: impl Fn() + Send + Sync + 'static,
     ) -> Stage {
         let recorder = Recorder::new(&scenario);
@@ -155,8 +157,8 @@ impl Stage {
         stage
     }
 
-    fn runtime(&self, owner: Owner) -> SimRuntime {
-        SimRuntime { world: self.world.clone(), net: self.net.clone(), owner }
+    fn runtime(&self) -> SimRuntime {
+        SimRuntime { world: self.world.clone(), net: self.net.clone() }
     }
 
     fn start_server(&self, server_over: impl Fn() + Send + Sync + 'static) {
@@ -177,20 +179,21 @@ impl Stage {
             let Some(again_after_ms) = stop.again_after_ms else { return why };
             let at = world.now() + again_after_ms;
             // The operator is no part of the process.
-            world.clone().spawn(Owner::Client, async move {
+            world.clone().spawn(Who::Operator, async move {
                 world.clone().sleep_until(at).await;
                 if lock(&around).over_ms.is_none() {
                     lock(&around).over_ms = Some(world.now());
-                    world.log().marks.hit("a second signal ended the process");
+                    let what = || "a second signal ends the process".to_owned();
+                    world.befalls("a second signal ended the process", None, what);
                     net.break_all();
                     killing();
                 }
             });
             why
         };
-        let runtime = self.runtime(Owner::Server);
+        let runtime = self.runtime();
         let (listeners, operate) = (SimListener::all(&self.net), self.operator());
-        self.world.spawn(Owner::Server, async move {
+        self.world.spawn(Who::Driver, async move {
             let (_, operator, serving) = start(runtime, listeners, config, shutdown);
             operate(operator);
             serving.await;
@@ -220,16 +223,16 @@ impl Stage {
         let any = !self.scenario.orders.is_empty();
         move |operator| {
             if any {
-                world.spawn(Owner::Client, orders(operator, world.clone()));
+                world.spawn(Who::Operator, orders(operator, world.clone()));
             }
         }
     }
 
     fn start_client(&self, client: usize) {
         let done = self.done.clone();
-        let runtime = self.runtime(Owner::Client);
+        let runtime = self.runtime();
         let playing = client::play(runtime, self.recorder.clone(), self.scenario.clone(), client);
-        self.world.spawn(Owner::Client, async move {
+        self.world.spawn(Who::Client(client), async move {
             playing.await;
             done.fetch_add(1, Ordering::SeqCst);
         });
@@ -262,9 +265,11 @@ impl Stage {
         timing::marks(&history, &self.scenario).for_each(|mark| log.marks.hit(mark));
         let (marks, events, trace) =
             (std::mem::take(&mut log.marks), log.events, log.trace.take().unwrap_or_default());
+        let incidents = std::mem::take(&mut log.incidents);
         drop(log);
         let taken = std::mem::take(&mut self.world.choices().taken);
-        Outcome { violation, history, taken, marks, events, steps, now_ms: self.world.now(), digest, trace }
+        let now_ms = self.world.now();
+        Outcome { violation, history, taken, marks, events, steps, now_ms, digest, trace, incidents }
     }
 
     /// Tasks ran in turn: each that could run did before any other ran twice.

@@ -129,6 +129,7 @@ pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcom
         now_ms,
         digest: None,
         trace,
+        incidents: Vec::new(),
     })
 }
 

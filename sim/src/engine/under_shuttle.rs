@@ -15,7 +15,7 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use super::{End, Outcome, Stage};
 use crate::choice::Choices;
 use crate::scenario::Scenario;
-use crate::world::{Owner, Record, World, lock};
+use crate::world::{Record, Who, World, lock};
 
 /// An execution that takes more steps than this hangs.
 const STEPS_MAX: usize = 1_000_000;
@@ -104,20 +104,21 @@ struct Signs {
     window: Option<Window>,
     /// To see whether that is open.
     world: Mutex<Option<Arc<World>>>,
-    /// Whose each task is, by its number; the clock, the first, is nobody's.
-    owners: Mutex<Vec<Owner>>,
+    /// Which each task is, by its number; the clock, the first, is none of them.
+    tasks: Mutex<Vec<Who>>,
 }
 
 impl Signs {
     /// The tasks among which the inner scheduler is to choose; one of them if there is nothing to choose.
     fn free<'a>(&self, mut runnable: Vec<&'a Task>) -> Vec<&'a Task> {
         let Some(window) = self.window else { return runnable };
-        let owners = lock(&self.owners);
-        let is_client = |task: &&Task| owners.get(usize::from(task.id()) - 1) == Some(&Owner::Client);
-        // The server's first task is the driver.
-        let driver = owners.iter().position(|owner| *owner == Owner::Server).map(|number| number + 1);
-        let driver = runnable.iter().position(|task| window.driver_first && driver == Some(task.id().into()));
-        let first = runnable.iter().position(is_client).or(driver);
+        let tasks = lock(&self.tasks);
+        let position = |is_it: fn(Who) -> bool| {
+            let is_it = |task: &&Task| tasks.get(usize::from(task.id()) - 1).is_some_and(|who| is_it(*who));
+            runnable.iter().position(is_it)
+        };
+        let driver = position(|who| who == Who::Driver).filter(|_| window.driver_first);
+        let first = position(|who| !who.is_server()).or(driver);
         let world = lock(&self.world);
         let open = world
             .as_ref()
@@ -133,23 +134,23 @@ impl Signs {
     }
 }
 
-type Tasks = Mutex<Vec<(Owner, JoinHandle<()>)>>;
+type Tasks = Mutex<Vec<(Who, JoinHandle<()>)>>;
 
 /// One execution: this task is the clock.
 fn execute(scenario: &Arc<Scenario>, choices: Choices, record: Record, signs: &Arc<Signs>) -> Outcome {
     let tasks: Arc<Tasks> = Arc::default();
     let (spawned, ending, numbering) = (tasks.clone(), signs.clone(), signs.clone());
-    lock(&signs.owners).clear();
+    lock(&signs.tasks).clear();
     signs.started.store(false, Ordering::SeqCst);
     signs.server_over.store(false, Ordering::SeqCst);
     let mut stage = Stage::set(
         scenario.clone(),
         choices,
         record,
-        move |owner, task| {
-            lock(&numbering.owners).push(owner);
+        move |who, task| {
+            lock(&numbering.tasks).push(who);
             let handle = shuttle::future::spawn(task);
-            lock(&spawned).push((owner, handle));
+            lock(&spawned).push((who, handle));
         },
         move || ending.server_over.store(true, Ordering::SeqCst),
     );
@@ -158,7 +159,7 @@ fn execute(scenario: &Arc<Scenario>, choices: Choices, record: Record, signs: &A
     loop {
         shuttle::hint::spin_loop(); // everybody else first
         if signs.server_over.load(Ordering::SeqCst) {
-            abort(&tasks, |owner| owner == Owner::Server);
+            abort(&tasks, Who::is_server);
             signs.server_over.store(false, Ordering::SeqCst);
         } else if !stage.rest() {
             break;
@@ -171,8 +172,8 @@ fn execute(scenario: &Arc<Scenario>, choices: Choices, record: Record, signs: &A
     stage.outcome(0, End::Rest)
 }
 
-fn abort(tasks: &Tasks, whose: impl Fn(Owner) -> bool) {
-    let aborted: Vec<_> = lock(tasks).extract_if(.., |(owner, _)| whose(*owner)).collect();
+fn abort(tasks: &Tasks, which: impl Fn(Who) -> bool) {
+    let aborted: Vec<_> = lock(tasks).extract_if(.., |(who, _)| which(*who)).collect();
     aborted.iter().filter(|(_, task)| !task.is_finished()).for_each(|(_, task)| task.abort());
 }
 

@@ -9,49 +9,46 @@ use async_task::{Builder, Runnable, Task};
 use super::{End, Outcome, Stage, quietly};
 use crate::choice::Choices;
 use crate::scenario::Scenario;
-use crate::world::{Owner, Record, lock};
+use crate::world::{Record, Who, lock};
 
 /// A run that takes more steps than this while no time passes hangs.
 const STEPS_MAX: u64 = 2_000_000;
 
-/// Who a task is.
-struct Who {
-    number: u64,
-    owner: Owner,
-}
+/// A task: its number, and which it is.
+type Numbered = (u64, Who);
 
 #[derive(Default)]
 struct Queue {
-    ready: Mutex<VecDeque<Runnable<Who>>>,
-    tasks: Mutex<Vec<(Owner, Task<(), Who>)>>,
+    ready: Mutex<VecDeque<Runnable<Numbered>>>,
+    tasks: Mutex<Vec<(Who, Task<(), Numbered>)>>,
     next: AtomicU64,
     server_over: AtomicBool,
 }
 
 impl Queue {
-    fn spawn(self: &Arc<Queue>, owner: Owner, future: crate::world::Task) {
-        let who = Who { number: self.next.fetch_add(1, Ordering::SeqCst), owner };
+    fn spawn(self: &Arc<Queue>, who: Who, future: crate::world::Task) {
+        let numbered = (self.next.fetch_add(1, Ordering::SeqCst), who);
         let queue = self.clone();
         let schedule = move |runnable| lock(&queue.ready).push_back(runnable);
-        let (runnable, task) = Builder::new().metadata(who).spawn(|_| future, schedule);
+        let (runnable, task) = Builder::new().metadata(numbered).spawn(|_| future, schedule);
         runnable.schedule();
         let mut tasks = lock(&self.tasks);
         // Those that have ended are of no more interest; looking for them pays when there are many.
         if tasks.len() >= 64 && tasks.len().is_power_of_two() {
             tasks.retain(|(_, task)| !task.is_finished());
         }
-        tasks.push((owner, task));
+        tasks.push((who, task));
     }
 
-    /// The tasks of this owner, or all, are gone, wherever they were.
-    fn end(&self, owner: Option<Owner>) {
+    /// The server's tasks are gone, wherever they were, or all.
+    fn end(&self, all: bool) {
         let (ending, rest): (Vec<_>, Vec<_>) =
-            lock(&self.tasks).drain(..).partition(|(whose, _)| owner.is_none_or(|owner| owner == *whose));
+            lock(&self.tasks).drain(..).partition(|(who, _)| all || who.is_server());
         *lock(&self.tasks) = rest;
         drop(ending); // that cancels them: each is scheduled a last time, to be dropped
         let ready = std::mem::take(&mut *lock(&self.ready));
         let (ended, rest): (Vec<_>, Vec<_>) =
-            ready.into_iter().partition(|task| owner.is_none_or(|owner| owner == task.metadata().owner));
+            ready.into_iter().partition(|task| all || task.metadata().1.is_server());
         *lock(&self.ready) = rest.into();
         drop(ended);
     }
@@ -70,11 +67,11 @@ pub fn run_shared(scenario: Arc<Scenario>, choices: Choices, record: Record) -> 
         scenario,
         choices,
         record,
-        move |owner, task| spawning.spawn(owner, task),
+        move |who, task| spawning.spawn(who, task),
         move || ending.server_over.store(true, Ordering::SeqCst),
     );
     let (steps, end) = drive(&queue, &mut stage);
-    queue.end(None);
+    queue.end(true);
     if stage.world.choices().taken.iter().all(|choice| !choice.task || choice.picked == 0) {
         stage.ran_in_turn();
     }
@@ -90,7 +87,7 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
     loop {
         if !server_over && queue.server_over.load(Ordering::SeqCst) {
             server_over = true;
-            queue.end(Some(Owner::Server));
+            queue.end(false);
         }
         world.perhaps_jump();
         let mut ready = lock(&queue.ready);
@@ -102,7 +99,12 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
             }
             continue;
         }
-        let picked = world.choices().task(ready.iter().map(|task| task.metadata().number));
+        let tasks = || ready.iter().map(|task| task.metadata());
+        let mut choices = world.choices();
+        let picked = choices.task(tasks().map(|(number, _)| *number));
+        let is_held = |(number, _): &&Numbered| choices.held.contains(number);
+        tasks().filter(is_held).for_each(|(_, who)| world.holds_back(*who));
+        drop(choices);
         let task = ready.remove(picked);
         drop(ready);
         if let Some(task) = task

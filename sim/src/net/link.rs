@@ -19,6 +19,9 @@ const CLOGS_MS: [u64; 3] = [100, 2_000, 40_000];
 /// How long a slow write takes nothing, in milliseconds.
 const SLOW_MS: [u64; 3] = [10, 500, 5_000];
 
+/// How long bytes are on their way if they are late, in milliseconds.
+const DELAYS_MS: [u64; 3] = [10, 100, 1_000];
+
 /// What is kept of each connection when it is gone, by its number.
 #[derive(Default)]
 pub(super) struct Kept {
@@ -28,6 +31,12 @@ pub(super) struct Kept {
     pub(super) waited: HashSet<usize>,
     /// How many lines the server has taken.
     pub(super) lines_taken: HashMap<usize, usize>,
+}
+
+/// What one end does to a pipe.
+enum Does {
+    Read,
+    Write,
 }
 
 /// One of the two ends.
@@ -152,9 +161,10 @@ impl Link {
         }
         self.reset = true;
         world.log().marks.hit("a connection was reset");
-        for pipe in [&mut self.to_server, &mut self.to_client] {
+        for (pipe, reader) in [(&mut self.to_server, "the server"), (&mut self.to_client, "it")] {
             if !pipe.bytes.is_empty() && world.goes_wrong(world.faults.reset_loses) {
-                world.log().marks.hit("a reset destroyed bytes on their way");
+                let what = || format!("the {} bytes on their way to {reader} are lost", pipe.bytes.len());
+                world.befalls("a reset destroyed bytes on their way", Some(self.number), what);
                 pipe.bytes.clear();
             }
             pipe.wake();
@@ -212,15 +222,20 @@ impl SimStream {
         self.0.link().reset(&self.0.world);
     }
 
-    /// A part of `length` bytes: all of them if nothing goes wrong.
-    fn part(&self, length: usize, torn: u32, mark: &'static str) -> usize {
+    /// A part of `length` bytes of a connection: all of them if nothing goes wrong.
+    fn part(&self, conn: usize, length: usize, torn: u32, does: Does) -> usize {
         if length < 2 || !self.0.world.goes_wrong(torn) {
             return length;
         }
-        self.0.world.log().marks.hit(mark);
         let parts = [1, length / 2, length - 1];
-        let part = self.0.world.choices().pick(parts.len());
-        parts[part].max(1)
+        let part = parts[self.0.world.choices().pick(parts.len())].max(1);
+        let (mark, verb) = match does {
+            Does::Read => ("a read was torn", "reads"),
+            Does::Write => ("a write was torn", "writes"),
+        };
+        let who = if self.0.side == Side::Server { "the server" } else { "it" };
+        self.0.world.befalls(mark, Some(conn), || format!("{who} {verb} only {part} of {length} bytes"));
+        part
     }
 
     fn name(&self) -> &'static str {
@@ -263,7 +278,7 @@ impl Reader for SimStream {
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let world = &self.0.world;
         let mut link = self.0.link();
-        let reset = link.reset;
+        let (number, reset) = (link.number, link.reset);
         let told = link.told[self.0.side as usize];
         let clogged_until = link.clogged_until;
         let most = if self.0.side == Side::Server { link.read_bytes_max } else { usize::MAX };
@@ -277,7 +292,8 @@ impl Reader for SimStream {
             };
         }
         if self.0.side == Side::Server && world.goes_wrong(world.faults.interrupt) {
-            world.log().marks.hit("a read was interrupted");
+            let what = || "a signal interrupts the server's read".to_owned();
+            world.befalls("a read was interrupted", Some(number), what);
             return Err(io::ErrorKind::Interrupted.into());
         }
         let late = pipe.arrives_at.max(clogged_until) > world.now() && !reset;
@@ -285,14 +301,12 @@ impl Reader for SimStream {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if world.goes_wrong(world.faults.spurious_wake) {
-            world.log().marks.hit("there was nothing to read, though it had been said");
+            let what = || "there is nothing to read, though it was said".to_owned();
+            world.befalls("there was nothing to read, though it had been said", Some(number), what);
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let length = self.part(
-            pipe.bytes.len().min(buffer.len()).min(most),
-            world.faults.torn_read,
-            "a read was torn",
-        );
+        let length = pipe.bytes.len().min(buffer.len()).min(most);
+        let length = self.part(number, length, world.faults.torn_read, Does::Read);
         pipe.bytes.read_exact(&mut buffer[..length])?;
         if let Some(writer) = pipe.writer.take() {
             writer.wake();
@@ -312,7 +326,8 @@ impl AsyncWrite for SimStream {
         if !link.reset && link.outgoing(self.0.side).abandoned {
             link.reset(world);
         } else if !link.reset && world.goes_wrong(world.faults.reset) {
-            world.log().marks.hit("a connection broke by itself");
+            let what = || "the connection breaks by itself".to_owned();
+            world.befalls("a connection broke by itself", Some(link.number), what);
             link.reset(world);
         }
         if link.reset {
@@ -321,19 +336,23 @@ impl AsyncWrite for SimStream {
         }
         let is_server = self.0.side == Side::Server;
         if world.goes_wrong(world.faults.clog) {
-            link.clogged_until = world.now() + CLOGS_MS[world.choices().pick(CLOGS_MS.len())];
-            world.log().marks.hit("a link was clogged");
+            let ms = CLOGS_MS[world.choices().pick(CLOGS_MS.len())];
+            link.clogged_until = world.now() + ms;
+            let what = || format!("nothing passes for {ms} ms");
+            world.befalls("a link was clogged", Some(link.number), what);
         }
         if is_server && world.goes_wrong(world.faults.interrupt) {
-            world.log().marks.hit("a write was interrupted");
+            let what = || "a signal interrupts the server's write".to_owned();
+            world.befalls("a write was interrupted", Some(link.number), what);
             return Poll::Ready(Err(io::ErrorKind::Interrupted.into()));
         }
         if is_server && world.goes_wrong(world.faults.slow_write) {
-            let until = world.now() + SLOW_MS[world.choices().pick(SLOW_MS.len())];
-            link.outgoing(self.0.side).blocked_until = until;
-            world.log().marks.hit("a write had to wait");
+            let ms = SLOW_MS[world.choices().pick(SLOW_MS.len())];
+            link.outgoing(self.0.side).blocked_until = world.now() + ms;
+            let what = || format!("nothing that the server writes is taken for {ms} ms");
+            world.befalls("a write had to wait", Some(link.number), what);
         }
-        let (capacity, clogged_until) = (link.pipe_bytes, link.clogged_until);
+        let (number, capacity, clogged_until) = (link.number, link.pipe_bytes, link.clogged_until);
         let pipe = link.outgoing(self.0.side);
         let blocked_until = pipe.blocked_until.max(clogged_until);
         if blocked_until > world.now() {
@@ -348,17 +367,23 @@ impl AsyncWrite for SimStream {
         if room == 0 {
             pipe.writer = Some(cx.waker().clone());
             if is_server {
-                link.wait(world.now());
                 world.log().marks.hit("the server had to wait for a client to read");
+                if link.write_waits_since.is_none() {
+                    let what = || "the server has to wait until it reads".to_owned();
+                    world.note(Some(link.number), false, what);
+                }
+                link.wait(world.now());
             }
             return Poll::Pending;
         }
-        let length = self.part(bytes.len().min(room), world.faults.torn_write, "a write was torn");
+        let length = self.part(number, bytes.len().min(room), world.faults.torn_write, Does::Write);
         pipe.bytes.extend(&bytes[..length]);
         if world.goes_wrong(world.faults.delay) {
-            world.log().marks.hit("what was written took its time");
-            let delay = [10, 100, 1000];
-            pipe.arrives_at = world.now() + delay[world.choices().pick(delay.len())];
+            let ms = DELAYS_MS[world.choices().pick(DELAYS_MS.len())];
+            pipe.arrives_at = world.now() + ms;
+            let who = if is_server { "the server" } else { "it" };
+            let what = || format!("what {who} writes takes {ms} ms");
+            world.befalls("what was written took its time", Some(number), what);
         }
         if let Some(reader) = pipe.reader.take() {
             reader.wake();
@@ -388,8 +413,12 @@ impl Writer for SimStream {
     fn reset(&mut self) {
         let link = self.0.link();
         let waited = link.write_waits_since.map(|since| self.0.world.now() - since);
-        if waited.is_some() && waited >= link.write_ms_max && link.write_ms_max.is_some() {
-            self.0.world.log().marks.hit("a connection that took nothing was reset");
+        if let (Some(waited), Some(most)) = (waited, link.write_ms_max)
+            && waited >= most
+        {
+            let what =
+                || format!("it has taken nothing for {waited} ms, and the server breaks the connection");
+            self.0.world.befalls("a connection that took nothing was reset", Some(link.number), what);
         }
         drop(link);
         self.break_off();

@@ -12,8 +12,8 @@ function tell(index) {
 function tellRow(row, index) {
   const told = [];
   if (row.witness) told.push(html("p", "", `Part ${row.witness} of the proof.`));
-  told.push(said(who(row) + (row.lane === BROKER ? " is told:" : ""), row));
-  if (row.lane === BROKER) told.push(...orders(row.effects));
+  told.push(said(who(row) + (row.state ? " is told:" : ""), row));
+  if (row.state) told.push(...orders(row.effects));
   for (const lane of bereft(row)) told.push(html("p", "alarm", `${label(lane)} loses its name, and nobody tells it.`));
   for (const { from, lane, line } of [...run.missing, ...run.unread]) {
     if (from === index) told.push(said("", { says: label(lane) + " never reads", line }));

@@ -133,7 +133,7 @@ function drawRow(picture, place) {
     picture.append(svg("text", "number", { x, y: y + 4 }, String(row.witness)));
   } else {
     const cls = ["dot", row.kind, quiet];
-    if (row.lane === BROKER) cls.push("broker");
+    if (row.state) cls.push("broker");
     if (row.kind === "read" && into[index].length === 0) cls.push("orphan");
     picture.append(svg("circle", cls.join(" "), { cx: x, cy: y, r: row.kind === "ticked" ? 4 : 5.5 }));
   }

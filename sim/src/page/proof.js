@@ -10,7 +10,7 @@ const BROKER = null;
 const violation = squeeze(run.violation).replace(/"((?:[^"\\]|\\.){40})(?:[^"\\]|\\.){20,}"/gu, "\"$1\u2026\"");
 
 const label = (lane) => shown(lanes[lane].label);
-const who = (row) => (row.lane === BROKER ? "The broker" : label(row.lane));
+const who = (row) => (row.lane !== BROKER ? label(row.lane) : row.state ? "The broker" : "");
 const isMail = (line) => line !== null && line.startsWith("from ");
 /** Connections are accepted in the order in which they were made, and counted from 1. */
 const laneOf = (conn) => conn - 1;
@@ -78,7 +78,7 @@ for (const index of related) {
 function belongs(index) {
   if (related.has(index)) return true;
   const row = rows[index], lane = row.lane ?? row.about;
-  if (lane === null) return row.kind === "shutdown";
+  if (lane === null) return ["shutdown", "incident"].includes(row.kind);
   if (!involved.has(lane)) return false;
   const answered = /^(welcome |error (name-taken|bad-name))/;
   switch (row.kind) {

@@ -8,9 +8,9 @@ use super::state::{After, Broker};
 use super::words;
 use crate::client;
 use crate::engine::Outcome;
-use crate::history::{History, Item, SessionHistory, What};
+use crate::history::{Item, What, session_of};
 use crate::shrink::Failing;
-use crate::world::Step;
+use crate::world::{Incident, Step};
 
 /// A run as the page tells it.
 pub(super) struct Story {
@@ -30,7 +30,7 @@ pub(super) struct Row {
     pub(super) lane: Option<usize>,
     /// Which session it is about, for the broker.
     about: Option<usize>,
-    /// `wrote`, `read`, `ended`, `reset`, `closed`, `broke`, or what kind of event it was.
+    /// `wrote`, `read`, `ended`, `reset`, `closed`, `broke`, `incident`, or what kind of event it was.
     kind: &'static str,
     /// In words; and the line of the protocol, if it is one.
     #[serde(flatten)]
@@ -71,11 +71,6 @@ pub(super) struct Passed {
     pub(super) items: Vec<usize>,
 }
 
-/// The session of a connection: they are accepted in the order in which they were made.
-pub(crate) fn session_of(conn: ConnId, sessions: usize) -> Option<usize> {
-    usize::try_from(conn.0).ok()?.checked_sub(1).filter(|&session| session < sessions)
-}
-
 impl Story {
     /// Puts together what clients and the broker saw.
     pub(super) fn of(failing: &Failing, outcome: &Outcome) -> Story {
@@ -86,15 +81,15 @@ impl Story {
             passed: history.sessions.iter().map(|_| Passed::default()).collect(),
         };
         let mut broker = Broker::new(&failing.scenario);
-        let mut steps = outcome.trace.iter().peekable();
-        for (session, place) in in_order(history) {
-            let item = &history.sessions[session].items[place];
-            while let Some(step) = steps.next_if(|step| step.at < item.at) {
-                story.step(&mut broker, step, failing);
+        for (_, happened) in in_order(outcome) {
+            match happened {
+                Happened::Item(session, item) => {
+                    story.item(session, item, failing, history.recipients_max);
+                }
+                Happened::Step(step) => story.step(&mut broker, step, failing),
+                Happened::Incident(incident) => story.incident(incident),
             }
-            story.item(session, item, failing, history.recipients_max);
         }
-        steps.for_each(|step| story.step(&mut broker, step, failing));
         let witness = outcome.violation.iter().flat_map(|violation| &violation.witness);
         for (number, &(session, place)) in witness.enumerate() {
             let row = story.passed.get(session).and_then(|passed| passed.items.get(place));
@@ -156,6 +151,13 @@ impl Story {
         self.rows.push(Row { ms: item.ms, lane: Some(session), kind, said, ..Row::default() });
     }
 
+    /// Something that nobody did.
+    fn incident(&mut self, incident: &Incident) {
+        let lane = incident.session.filter(|&session| session < self.lanes.len());
+        let said = Said { says: format!("[{}]", incident.what), ..Said::default() };
+        self.rows.push(Row { ms: incident.now_ms, lane, kind: "incident", said, ..Row::default() });
+    }
+
     /// Something that the broker was told.
     fn step(&mut self, broker: &mut Broker, step: &Step, failing: &Failing) {
         let row = self.rows.len();
@@ -198,12 +200,22 @@ impl Story {
     }
 }
 
-/// All that clients did and saw: sessions, and places in their histories.
-fn in_order(history: &History) -> Vec<(usize, usize)> {
-    let places = |(session, its): (usize, &SessionHistory)| {
-        (0..its.items.len()).map(move |place| (session, place)).collect::<Vec<_>>()
-    };
-    let mut all: Vec<(usize, usize)> = history.sessions.iter().enumerate().flat_map(places).collect();
-    all.sort_by_key(|&(session, place)| history.sessions[session].items[place].at);
+/// One thing that happened.
+enum Happened<'a> {
+    Item(usize, &'a Item),
+    Step(&'a Step),
+    Incident(&'a Incident),
+}
+
+/// All that happened, with its stamp.
+fn in_order(outcome: &Outcome) -> Vec<(u64, Happened<'_>)> {
+    let sessions = outcome.history.sessions.iter().enumerate();
+    let items =
+        sessions.flat_map(|(session, its)| its.items.iter().map(move |item| (item.at, session, item)));
+    let items = items.map(|(at, session, item)| (at, Happened::Item(session, item)));
+    let steps = outcome.trace.iter().map(|step| (step.at, Happened::Step(step)));
+    let incidents = outcome.incidents.iter().map(|incident| (incident.at, Happened::Incident(incident)));
+    let mut all: Vec<_> = items.chain(steps).chain(incidents).collect();
+    all.sort_by_key(|&(at, _)| at);
     all
 }
