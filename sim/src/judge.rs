@@ -47,14 +47,17 @@ impl Violation {
 
     /// Somebody waits for ever.
     pub fn stuck(history: &History, what: String) -> Violation {
-        let over = |items: &[Item]| {
-            items.iter().any(|item| matches!(item.what, What::Closed(_) | What::Broke | What::Reset))
-        };
-        let waiting = history.sessions.iter().position(|session| !over(&session.items));
-        let witness =
-            waiting.map(|session| (session, history.sessions[session].items.len().saturating_sub(1)));
-        Violation { rule: "G11".to_owned(), what, witness: witness.into_iter().collect() }
+        Violation::new("G11", what, still_there(history).as_slice())
     }
+}
+
+/// Where the first session stands still that is not over.
+pub(crate) fn still_there(history: &History) -> Option<(usize, usize)> {
+    let over = |items: &[Item]| {
+        items.iter().any(|item| matches!(item.what, What::Closed(_) | What::Broke | What::Reset))
+    };
+    let session = history.sessions.iter().position(|session| !over(&session.items))?;
+    Some((session, history.sessions[session].items.len().saturating_sub(1)))
 }
 
 impl fmt::Display for Violation {

@@ -3,6 +3,8 @@
 //! In a run in which nothing ever has to wait, whatever happens shows in the millisecond in which it happens. So what is open
 //! at the end of a millisecond is known; and whoever is refused in one came while others were surely, or perhaps, there.
 
+use hashbrown::{HashMap, HashSet};
+
 use crate::history::{History, SessionHistory, What};
 use crate::judge::{REFUSALS, Violation};
 use crate::orders;
@@ -23,11 +25,12 @@ const ACCEPTING_FAILS_MS_MAX: u64 = 1_000;
 /// The first violation found.
 pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     let case = Case::new(history, scenario);
+    let mut counted = HashMap::new();
     for (number, session) in history.sessions.iter().enumerate() {
         if let Some((place, reason)) = refusal(session)
             && let Err(what) = match reason {
                 "banned" => orders::believe_ban(scenario, around, number, session, place),
-                _ => case.believe(number, reason),
+                _ => case.believe(number, reason, &mut counted),
             }
         {
             let what = format!("\"bye {reason}\": {what}");
@@ -40,25 +43,65 @@ pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> 
     Ok(())
 }
 
-/// Whether this connection may have been dropped without a word: as many as may be were just being told why they are
-/// refused.
-pub(crate) fn may_be_dropped(history: &History, scenario: &Scenario, number: usize) -> bool {
-    let session = &history.sessions[number];
-    let silent = |it: &SessionHistory| !it.items.iter().any(|item| matches!(item.what, What::Read(_)));
-    // Whoever broke its connection at once may have been told, too.
-    let unread =
-        |it: &SessionHistory| silent(it) && it.items.iter().any(|item| matches!(item.what, What::Reset));
-    let refused = |other: &SessionHistory| {
-        (refusal(other).is_some() || unread(other))
-            && session.ms <= other.ms.saturating_add(scenario.limits.refusal_ms_max)
-    };
-    // Whoever came while faults were on, or when accepting might still fail, may have been let in and told at any time since.
-    let until = scenario.faults.until_ms;
-    let late = |other: &SessionHistory| until > 0 && other.ms < until.saturating_add(ACCEPTING_FAILS_MS_MAX);
-    let came =
-        history.sessions.iter().filter(|other| other.ms <= session.ms && !std::ptr::eq(*other, session));
-    let told = came.filter(|other| late(other) || refused(other));
-    silent(session) && told.count() >= scenario.limits.refusals_max && is_limited(scenario)
+/// Connections that may have been told why they are refused, each for as long as that may have taken.
+pub(crate) struct Told {
+    spans: Spans,
+    /// Whoever came before this may have been told at any time since: faults were on, or accepting might still fail.
+    late_until: u64,
+    enough: usize,
+}
+
+impl Told {
+    pub(crate) fn of(history: &History, scenario: &Scenario) -> Told {
+        let until = scenario.faults.until_ms;
+        let late_until = if until > 0 { until.saturating_add(ACCEPTING_FAILS_MS_MAX) } else { 0 };
+        // Whoever broke its connection at once may have been told, too.
+        let unread = |it: &SessionHistory| {
+            is_silent(it) && it.items.iter().any(|item| matches!(item.what, What::Reset))
+        };
+        let span = |it: &SessionHistory| {
+            let told = it.ms.saturating_add(scenario.limits.refusal_ms_max).saturating_add(1);
+            let late = it.ms < late_until;
+            (late || refusal(it).is_some() || unread(it))
+                .then_some((it.ms, if late { u64::MAX } else { told }))
+        };
+        let enough = if is_limited(scenario) { scenario.limits.refusals_max } else { usize::MAX };
+        Told { spans: history.sessions.iter().filter_map(span).collect(), late_until, enough }
+    }
+
+    /// Whether a connection that broke may have been dropped without a word: as many as may be were just being told.
+    pub(crate) fn excuses(&self, session: &SessionHistory) -> bool {
+        let itself = usize::from(session.ms < self.late_until);
+        is_silent(session) && self.spans.at(session.ms).saturating_sub(itself) >= self.enough
+    }
+}
+
+fn is_silent(session: &SessionHistory) -> bool {
+    !session.items.iter().any(|item| matches!(item.what, What::Read(_)))
+}
+
+/// Moments from which something is there, and from which it is there no more.
+#[derive(Default)]
+struct Spans {
+    from: Vec<u64>,
+    to: Vec<u64>,
+}
+
+impl FromIterator<(u64, u64)> for Spans {
+    fn from_iter<T: IntoIterator<Item = (u64, u64)>>(spans: T) -> Spans {
+        let (mut from, mut to): (Vec<u64>, Vec<u64>) = spans.into_iter().unzip();
+        from.sort_unstable();
+        to.sort_unstable();
+        Spans { from, to }
+    }
+}
+
+impl Spans {
+    /// How many are there at the end of this millisecond.
+    fn at(&self, ms: u64) -> usize {
+        let up_to = |moments: &[u64]| moments.partition_point(|moment| *moment <= ms);
+        up_to(&self.from).saturating_sub(up_to(&self.to))
+    }
 }
 
 /// Whether anybody can be refused at all.
@@ -90,6 +133,9 @@ struct Known {
     origin: Option<usize>,
 }
 
+/// When connections were there that count for a reason, and for an address.
+type Counted = HashMap<(&'static str, Option<usize>), Spans>;
+
 struct Case<'a> {
     scenario: &'a Scenario,
     known: Vec<Known>,
@@ -117,35 +163,35 @@ impl<'a> Case<'a> {
         Case { scenario, known: history.sessions.iter().enumerate().map(know).collect() }
     }
 
-    /// Whether this connection can have been refused for this reason.
-    fn believe(&self, number: usize, reason: &str) -> Result<(), String> {
+    /// Whether this connection can have been refused for this reason: so many others may have been there with it, as far as
+    /// anybody can tell. Those are counted once for each reason and address.
+    fn believe(&self, number: usize, reason: &'static str, counted: &mut Counted) -> Result<(), String> {
         let limits = &self.scenario.limits;
         let here = &self.known[number];
         let prompt = self.scenario.is_prompt();
-        // Those who may have been there with it, as far as anybody can tell.
-        let others = || {
-            self.known.iter().enumerate().filter(move |&(other, known)| {
-                other != number && (!prompt || known.not_refused && known.from_ms <= here.from_ms)
-            })
+        let (is_of_address, max) = match reason {
+            "server full" => (false, Some(limits.connections_max)),
+            "too many logins pending" => (false, Some(limits.logins_pending_max)),
+            "too many connections from your address" => (true, limits.connections_per_address_max),
+            _ => (true, limits.connects_per_minute_max.map(|max| max as usize)),
         };
-        let there = |known: &Known| !prompt || known.over_ms.saturating_add(LINGER_MS) >= here.from_ms;
-        let from_there = |known: &Known| here.origin.is_some() && known.origin == here.origin;
-        let lately = |known: &Known| !prompt || known.from_ms.saturating_add(MINUTE_MS) >= here.from_ms;
-        let greets = |known: &Known| !prompt || known.welcome_ms.min(known.over_ms) >= here.from_ms;
-        let (count, max) = match reason {
-            "server full" => (others().filter(|(_, it)| there(it)).count(), Some(limits.connections_max)),
-            "too many logins pending" => {
-                (others().filter(|(_, it)| greets(it)).count(), Some(limits.logins_pending_max))
-            }
-            "too many connections from your address" => (
-                others().filter(|(_, it)| from_there(it) && there(it)).count(),
-                limits.connections_per_address_max,
-            ),
-            _ => (
-                others().filter(|(_, it)| from_there(it) && lately(it)).count(),
-                limits.connects_per_minute_max.map(|max| max as usize),
-            ),
+        let last = |it: &Known| match reason {
+            "too many logins pending" => it.welcome_ms.min(it.over_ms),
+            "too many new connections from your address" => it.from_ms.saturating_add(MINUTE_MS),
+            _ => it.over_ms.saturating_add(LINGER_MS),
         };
+        let origin = here.origin.filter(|_| is_of_address);
+        let spans = counted.entry((reason, origin)).or_insert_with(|| {
+            let may_count = |it: &&Known| {
+                (!prompt || it.not_refused) && (!is_of_address || origin.is_some() && it.origin == origin)
+            };
+            let span =
+                |it: &Known| if prompt { (it.from_ms, last(it).saturating_add(1)) } else { (0, u64::MAX) };
+            self.known.iter().filter(may_count).map(span).collect()
+        });
+        // If not even those who were refused can be told apart, it was counted itself.
+        let itself = usize::from(!prompt && (!is_of_address || origin.is_some()));
+        let count = spans.at(here.from_ms).saturating_sub(itself);
         match max {
             Some(max) if count >= max => Ok(()),
             Some(max) => Err(format!("at most {count} others can have been there, and {max} may be")),
@@ -157,38 +203,43 @@ impl<'a> Case<'a> {
     fn check_bounds(&self, around: &Around) -> Result<(), Violation> {
         let limits = &self.scenario.limits;
         let until = around.stopping.map_or(u64::MAX, |(_, stopping)| stopping);
-        for here in self.known.iter().filter(|here| here.from_ms < until) {
-            let now = here.from_ms;
-            let all = || {
-                self.known.iter().enumerate().filter(|&(number, it)| {
-                    it.let_in && it.from_ms <= now && !around.unserved.contains(&number)
-                })
-            };
-            let open = || all().filter(|(_, it)| it.over_ms > now);
-            let from_here = |it: &Known| here.origin.is_some() && it.origin == here.origin;
-            let made = all().filter(|(_, it)| from_here(it) && it.from_ms + MINUTE_MS > now).count();
+        let unserved: HashSet<usize> = around.unserved.iter().copied().collect();
+        let let_in = || {
+            let let_in = |(number, it): &(usize, &Known)| it.let_in && !unserved.contains(number);
+            self.known.iter().enumerate().filter(let_in)
+        };
+        let bound = |what, max, all: &[(usize, u64, u64)]| check_bound(what, max, until, all);
+        let open: Vec<_> = let_in().map(|(number, it)| (number, it.from_ms, it.over_ms)).collect();
+        bound("connections", limits.connections_max, &open)?;
+        let nameless = |(number, it): (usize, &Known)| (number, it.from_ms, it.over_ms.min(it.welcome_ms));
+        let nameless: Vec<_> = let_in().map(nameless).collect();
+        bound("connections without a name", limits.logins_pending_max, &nameless)?;
+        for origin in 0..self.scenario.origins {
+            let is_from_there = |number: usize| self.known[number].origin == Some(origin);
+            let mut from_there: Vec<_> =
+                open.iter().copied().filter(|&(number, ..)| is_from_there(number)).collect();
+            let max = limits.connections_per_address_max.unwrap_or(usize::MAX);
+            bound("connections from one address", max, &from_there)?;
+            from_there.iter_mut().for_each(|(_, from, to)| *to = from.saturating_add(MINUTE_MS));
             // As many as a full bucket holds, and as many as flow into it in a minute.
-            let made_max = limits.connects_per_minute_max.map_or(usize::MAX, |max| 2 * max as usize);
-            for (what, count, max) in [
-                ("connections", open().count(), limits.connections_max),
-                (
-                    "connections without a name",
-                    open().filter(|(_, it)| it.welcome_ms > now).count(),
-                    limits.logins_pending_max,
-                ),
-                (
-                    "connections from one address",
-                    open().filter(|(_, it)| from_here(it)).count(),
-                    limits.connections_per_address_max.unwrap_or(usize::MAX),
-                ),
-                ("new connections from one address in a minute", made, made_max),
-            ] {
-                if count > max {
-                    let what = format!("at {now} ms there are {count} {what}, and {max} may be");
-                    return Err(Violation::new("G9", what, &[]));
-                }
-            }
+            let max = limits.connects_per_minute_max.map_or(usize::MAX, |max| 2 * max as usize);
+            bound("new connections from one address in a minute", max, &from_there)?;
         }
         Ok(())
     }
+}
+
+/// Never, before this moment, are more of these there than may be: connections, each from one moment to another.
+fn check_bound(what: &str, max: usize, until: u64, all: &[(usize, u64, u64)]) -> Result<(), Violation> {
+    if all.len() <= max {
+        return Ok(());
+    }
+    let spans: Spans = all.iter().map(|&(_, from, to)| (from, to)).collect();
+    let Some(&now) = spans.from.iter().find(|&&now| now < until && spans.at(now) > max) else {
+        return Ok(());
+    };
+    let there = all.iter().filter(|&&(_, from, to)| from <= now && now < to);
+    let witness: Vec<_> = there.map(|&(number, ..)| (number, 0)).collect();
+    let what = format!("at {now} ms there are {} {what}, and {max} may be", witness.len());
+    Err(Violation::new("G9", what, &witness))
 }

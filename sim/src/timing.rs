@@ -10,10 +10,11 @@ use hashbrown::{HashMap, HashSet};
 use crate::history::{
     History, Item, Sent, SessionHistory, What, delivered, is_bare_report, is_goodbye, untag,
 };
-use crate::judge::{Violation, same};
+use crate::judge::{Violation, same, still_there};
 use crate::orders::{self, Given};
+use crate::refusals::{self, Told};
 use crate::scenario::{Faults, Scenario};
-use crate::{fairness, refusals, unanswered};
+use crate::{fairness, unanswered};
 
 /// How long the server may take beyond its own drain deadline, or a client's flush deadline, in milliseconds: accepting may
 /// pause, and it lingers for the client's end.
@@ -59,7 +60,7 @@ pub struct Around {
 /// # Errors
 /// The first violation found.
 pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
-    check_end(scenario, around)?;
+    check_end(history, scenario, around)?;
     check_goodbyes(history, scenario, around)?;
     orders::check(history, scenario, around)?;
     refusals::check(history, scenario, around)?;
@@ -135,7 +136,7 @@ fn heard(session: &SessionHistory) -> impl Iterator<Item = (u64, u64)> {
 }
 
 /// The server ends when it is asked to, in time, and not before.
-fn check_end(scenario: &Scenario, around: &Around) -> Result<(), Violation> {
+fn check_end(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     let Some((_, stopping)) = around.stopping else {
         let deaf = |at| format!("at {at} ms the server accepts nobody any more, and nobody stopped it");
         return around.found_closed_ms.map_or(Ok(()), |at| Err(Violation::new("G9", deaf(at), &[])));
@@ -147,7 +148,7 @@ fn check_end(scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     }
     let over = around.over_ms.map_or("never".to_owned(), |over| format!("at {over} ms"));
     let what = format!("the server was asked to stop at {stopping} ms, and ended {over}, not by {latest} ms");
-    Err(Violation::new("G10", what, &[]))
+    Err(Violation::new("G10", what, still_there(history).as_slice()))
 }
 
 /// Nobody is told a reason that is none.
@@ -320,6 +321,7 @@ fn check_flushes(history: &History, scenario: &Scenario, around: &Around) -> Res
 /// No connection broke that was made when faults were over and that its client did not break, but for those that had not been
 /// accepted when the server stopped, and those that were dropped while others were being refused.
 fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> Result<(), Violation> {
+    let mut told = None;
     for (number, session) in history.sessions.iter().enumerate() {
         let broke = session.items.iter().position(|item| matches!(item.what, What::Broke));
         let reset = session.items.iter().any(|item| matches!(item.what, What::Reset));
@@ -327,7 +329,7 @@ fn check_broken(history: &History, scenario: &Scenario, unserved: &[usize]) -> R
             && session.ms >= scenario.faults.until_ms
             && !reset
             && !unserved.contains(&number)
-            && !refusals::may_be_dropped(history, scenario, number)
+            && !told.get_or_insert_with(|| Told::of(history, scenario)).excuses(session)
         {
             let what = "the server broke a connection whose client reads all it gets".to_owned();
             return Err(Violation::new("G6", what, &[(number, broke)]));

@@ -274,6 +274,88 @@ fn g9_whoever_comes_from_where_nobody_is_let_in_from_is_told_so_and_nobody_else_
     assert_eq!(rule(&history, &anybody, &as_it_was).as_deref(), Some("G9"), "whatever goes wrong by itself");
 }
 
+/// Four who come one after another; the third says nothing. At most three are there at once, and two from one address.
+fn some_at_once() -> (Scenario, History) {
+    let client = |(name, from_ms, until_ms): (Option<&str>, u64, u64)| {
+        let mut ops = vec![Op::Sleep(from_ms), Op::Connect];
+        ops.extend(name.map(log_in));
+        ops.extend([Op::Sleep(until_ms - from_ms), Op::HalfClose]);
+        Script { ops }
+    };
+    let clients = [(Some("al"), 0, 100), (Some("bob"), 50, 150), (None, 100, 200), (Some("dave"), 120, 300)];
+    let scenario = Scenario { origins: 2, clients: clients.map(client).into(), ..Scenario::default() };
+    let history = good(&scenario);
+    (scenario, history)
+}
+
+#[test]
+fn g9_no_more_are_there_than_may_be() {
+    let (scenario, history) = some_at_once();
+    let limited = |limits: Limits| {
+        let scenario = Scenario { limits, ..scenario.clone() };
+        check(&history, &scenario, &around(&history))
+    };
+    let most = Limits {
+        connections_max: 3,
+        logins_pending_max: 1,
+        connections_per_address_max: Some(2),
+        connects_per_minute_max: Some(1),
+        ..scenario.limits.clone()
+    };
+    assert_eq!(limited(most.clone()), Ok(()));
+    for (limits, witness, what) in [
+        (Limits { connections_max: 2, ..most.clone() }, &[1, 2, 3][..], "at 120 ms there are 3 connections,"),
+        (Limits { logins_pending_max: 0, ..most.clone() }, &[2], "at 100 ms there are 1 connections without"),
+        (
+            Limits { connections_per_address_max: Some(1), ..most.clone() },
+            &[1, 3],
+            "at 120 ms there are 2 conn",
+        ),
+        (Limits { connects_per_minute_max: Some(0), ..most }, &[0], "at 0 ms there are 1 new connections"),
+    ] {
+        let violation = limited(limits).expect_err("more than may be");
+        assert_eq!(violation.rule, "G9");
+        assert!(violation.what.starts_with(what), "{violation}");
+        let sessions: Vec<usize> = violation.witness.iter().map(|(number, _)| *number).collect();
+        assert_eq!(sessions, witness, "{violation}");
+    }
+}
+
+#[test]
+fn g9_nobody_is_refused_while_there_is_room() {
+    let (scenario, mut history) = some_at_once();
+    // The last is refused; while it comes, the second and the third are there, one of them from its address.
+    let dave = &mut history.sessions[3].items;
+    dave.retain(|item| matches!(item.what, What::Ended | What::Closed(_)));
+    for (reason, others) in [
+        ("server full", 3), // al is gone, but not for so long that it surely is forgotten
+        ("too many logins pending", 1),
+        ("too many connections from your address", 1),
+        ("too many new connections from your address", 1),
+    ] {
+        let mut history = history.clone();
+        let Item { at, ms, .. } = history.sessions[3].items[0];
+        let bye = Item { at, ms: ms.min(120), what: What::Read(format!("bye {reason}")) };
+        history.sessions[3].items.insert(0, bye);
+        for (max, is_believed) in [(others, true), (others + 1, false)] {
+            let limits = Limits {
+                connections_max: max,
+                logins_pending_max: max,
+                connections_per_address_max: Some(max),
+                connects_per_minute_max: Some(max as u32),
+                ..scenario.limits.clone()
+            };
+            let scenario = Scenario { limits, ..scenario.clone() };
+            let verdict = check(&history, &scenario, &around(&history));
+            let refused = verdict
+                .as_ref()
+                .err()
+                .filter(|violation| violation.what.contains("others can have been there"));
+            assert_eq!(refused.is_none(), is_believed, "{reason} of {max}: {verdict:?}");
+        }
+    }
+}
+
 #[test]
 fn without_orders_nobody_is_kicked_or_banned() {
     let (_, mut history, _) = banned();
