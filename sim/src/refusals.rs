@@ -202,6 +202,10 @@ impl<'a> Case<'a> {
     /// At the end of each millisecond, no more are there than may be.
     fn check_bounds(&self, around: &Around) -> Result<(), Violation> {
         let limits = &self.scenario.limits;
+        let least = limits.connections_max.min(limits.logins_pending_max);
+        if self.known.len() <= least && self.scenario.origins == 0 {
+            return Ok(()); // as in most runs: not so many ever came
+        }
         let until = around.stopping.map_or(u64::MAX, |(_, stopping)| stopping);
         let unserved: HashSet<usize> = around.unserved.iter().copied().collect();
         let let_in = || {

@@ -71,6 +71,8 @@ pub struct World {
     now: AtomicU64,
     timers: Mutex<Timers>,
     log: Mutex<Log>,
+    /// The trace is wanted.
+    pub traced: bool,
     recorder: Arc<Recorder>,
 }
 
@@ -162,6 +164,7 @@ impl World {
             now: AtomicU64::new(0),
             timers: Mutex::default(),
             log: Mutex::new(log),
+            traced: record.trace,
             recorder,
         })
     }
@@ -231,10 +234,9 @@ impl World {
 
     /// Something for whoever reads the trace.
     pub fn note(&self, session: Option<usize>, is_turn: bool, what: impl FnOnce() -> String) {
-        let mut log = self.log();
-        if log.trace.is_some() {
-            let at = self.recorder.stamp();
-            log.incidents.push(Incident { at, now_ms: self.now(), session, is_turn, what: what() });
+        if self.traced {
+            let (at, now_ms) = (self.recorder.stamp(), self.now());
+            self.log().incidents.push(Incident { at, now_ms, session, is_turn, what: what() });
         }
     }
 

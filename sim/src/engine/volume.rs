@@ -102,8 +102,10 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
         let tasks = || ready.iter().map(|task| task.metadata());
         let mut choices = world.choices();
         let picked = choices.task(tasks().map(|(number, _)| *number));
-        let is_held = |(number, _): &&Numbered| choices.held.contains(number);
-        tasks().filter(is_held).for_each(|(_, who)| world.holds_back(*who));
+        if world.traced {
+            let is_held = |(number, _): &&Numbered| choices.held.contains(number);
+            tasks().filter(is_held).for_each(|(_, who)| world.holds_back(*who));
+        }
         drop(choices);
         let task = ready.remove(picked);
         drop(ready);
