@@ -214,7 +214,8 @@ fn look(plan: Plan, to: &Path) -> Result<ExitCode, String> {
     if signal::asked() {
         say!("stopped");
     }
-    say!("{} seeds, {}", seen.seeds, progress(&seen, start.elapsed()));
+    let seeds = if seen.seeds == 1 { "seed" } else { "seeds" };
+    say!("{} {seeds}, {}", seen.seeds, progress(&seen, start.elapsed()));
     if let Some(failed) = &seen.failed {
         report_failed(plan, failed, to, &html)?;
         return Ok(ExitCode::FAILURE);

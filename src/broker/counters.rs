@@ -57,11 +57,12 @@ impl fmt::Display for Counters {
         write!(f, "{} connected", self.connected)?;
         let closed = CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0);
         closed.into_iter().try_for_each(|reason| write!(f, ", {} {reason}", self.closed(reason)))?;
+        let errors = self.errors.iter().sum();
         let others = [
             (self.dropped, "dropped without a word"),
             (self.aborted, "given up"),
             (self.lost, "lost"),
-            (self.errors.iter().sum(), "lines refused"),
+            (errors, if errors == 1 { "line refused" } else { "lines refused" }),
         ];
         others
             .into_iter()
@@ -84,6 +85,7 @@ mod tests {
         }
         counters.aborted = 1;
         counters.answer(&Reply::Error(Refusal::AccountRequired));
+        assert!(counters.to_string().ends_with(", 1 given up, 1 line refused"));
         counters.answer(&Reply::Error(Refusal::Unencrypted));
         assert_eq!(
             counters.to_string(),
