@@ -125,6 +125,40 @@ impl Event {
 mod tests {
     use super::*;
 
+    /// For the log of a bug, which says which kind of event it was, and about whom.
+    #[test]
+    fn each_event_has_a_kind_and_says_about_whom_it_is() {
+        let al = ConnId(7);
+        let about = [
+            Event::Connected(al, Origin::Exempt),
+            Event::Secured(al),
+            Event::Certified(al, Name::parse("al").unwrap()),
+            Event::Requested(al, Request::Who),
+            Event::PasswordVerified(al, true),
+            Event::InputEnded(al),
+            Event::OutboxOverflowed(al),
+            Event::Disconnected(al),
+            Event::Kicked(al),
+        ];
+        let others = [
+            Event::Ticked(Millis(1)),
+            Event::AccountsChanged(Vec::new()),
+            Event::Banned(Origin::Exempt),
+            Event::Unbanned(Origin::Exempt),
+            Event::ShutdownRequested,
+            Event::RestartRequested,
+        ];
+        assert!(about.iter().all(|event| event.conn() == Some(al)));
+        assert!(others.iter().all(|event| event.conn().is_none()));
+        // It is how the event is called in the code, in words.
+        for event in about.iter().chain(&others) {
+            let words = |text: &str| text.to_lowercase().replace(' ', "");
+            let called = alloc::format!("{event:?}");
+            let called = called.split('(').next().unwrap();
+            assert_eq!(words(event.kind()), words(called));
+        }
+    }
+
     #[test]
     fn a_connection_is_written_with_its_number() {
         assert_eq!(alloc::format!("{0} {0:?}", ConnId(7)), "#7 #7");

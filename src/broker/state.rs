@@ -440,9 +440,27 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Request, Text};
+    use crate::protocol::{Request, Session, Text};
     use crate::{Effect, Event, Origin, step};
+    use alloc::borrow::ToOwned;
+    use alloc::format;
     use core::cell::Cell;
+
+    fn connect(state: &mut State, conn: u64) {
+        assert!(step(state, Event::Connected(ConnId(conn), Origin::Exempt)).is_empty());
+    }
+
+    fn log_in(state: &mut State, conn: u64, name: &str) {
+        let login = Request::Plain(Text::try_from(name).unwrap());
+        assert_eq!(step(state, Event::Requested(ConnId(conn), login)).len(), 1);
+    }
+
+    /// Says this, which is a message.
+    fn said(state: &mut State, conn: u64, line: &str) {
+        let mut requests = Vec::new();
+        Session::new(&Limits::default()).feed(line.as_bytes(), &mut requests);
+        assert!(!step(state, Event::Requested(ConnId(conn), requests.remove(0))).is_empty());
+    }
 
     #[test]
     fn g9_deadlines_do_not_pile_up_while_clients_come_and_go() {
@@ -470,13 +488,6 @@ mod tests {
     #[test]
     fn nobody_is_woken_for_those_who_have_logged_in() {
         let mut state = State::new(Limits::default(), [0, 0]);
-        let connect = |state: &mut State, conn| {
-            assert!(step(state, Event::Connected(ConnId(conn), Origin::Exempt)).is_empty());
-        };
-        let log_in = |state: &mut State, conn, name| {
-            let login = Request::Plain(Text::try_from(name).unwrap());
-            assert_eq!(step(state, Event::Requested(ConnId(conn), login)).len(), 1);
-        };
         for conn in 0..3 {
             connect(&mut state, conn);
         }
@@ -529,6 +540,50 @@ mod tests {
         }
         // Twice for each that passes, however many stay.
         assert!(looks.get() <= 2 * PASSING, "{} looks", looks.get());
+    }
+
+    #[test]
+    fn to_whom_one_has_just_sent_is_remembered_unless_that_is_long_or_somebody_has_left() {
+        let mut state = State::new(Limits::default(), [0, 0]);
+        for (conn, name) in [(0, "al"), (1, "bob")] {
+            connect(&mut state, conn);
+            log_in(&mut state, conn, name);
+        }
+        let route = |state: &State, list: &str| {
+            let al = state.conns.get(ConnId(0)).unwrap();
+            al.route(list.as_bytes(), *state.names_freed).map(|to| to.to_vec())
+        };
+        assert_eq!(route(&state, "bob, al"), None, "nobody has said anything yet");
+        said(&mut state, 0, "bob, al: hi\n");
+        assert_eq!(route(&state, "bob, al"), Some(vec![ConnId(1), ConnId(0)]));
+        assert_eq!(route(&state, "al, bob"), None, "that is another list");
+        let list = |bytes: usize| "al, bob".to_owned() + &" ".repeat(bytes - "al, bob|".len()) + ",";
+        for (bytes, is_remembered) in [(ROUTE_BYTES_MAX, true), (ROUTE_BYTES_MAX + 1, false)] {
+            said(&mut state, 0, &format!("{}: hi\n", list(bytes)));
+            assert_eq!(route(&state, &list(bytes)).is_some(), is_remembered, "of {bytes} bytes");
+        }
+        said(&mut state, 0, "bob: hi\n");
+        assert_eq!(route(&state, "bob"), Some(vec![ConnId(1)]));
+        assert!(step(&mut state, Event::Disconnected(ConnId(1))).is_empty());
+        assert_eq!(route(&state, "bob"), None, "bob may be anybody now");
+    }
+
+    #[test]
+    fn whoever_runs_the_server_sees_who_is_there_and_whether_it_ends() {
+        let mut state = State::new(Limits::default(), [0, 0]);
+        for conn in 0..3 {
+            connect(&mut state, conn);
+        }
+        for (conn, name) in [(0, "bob"), (2, "Al")] {
+            log_in(&mut state, conn, name);
+        }
+        let peers = state.peers_with_origins();
+        let peers: Vec<_> =
+            peers.iter().map(|(name, conn, origin)| (name.as_str(), conn.0, *origin)).collect();
+        assert_eq!(peers, [("Al", 2, Origin::Exempt), ("bob", 0, Origin::Exempt)]);
+        assert!(!state.is_draining());
+        assert!(!step(&mut state, Event::ShutdownRequested).is_empty());
+        assert!(state.is_draining());
     }
 
     #[test]
