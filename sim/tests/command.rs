@@ -200,5 +200,5 @@ fn numbers_out_of_their_bounds_are_refused() {
     let Output { status, stdout, .. } =
         sim(&["explore", "--from", &last, "--seeds", "10", "--to", record.to_str().unwrap()]);
     let said = String::from_utf8(stdout).unwrap();
-    assert!(status.success() && said.starts_with("1 seeds, "), "{said}");
+    assert!(status.success() && said.starts_with("1 seed, "), "{said}");
 }
