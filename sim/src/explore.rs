@@ -57,6 +57,50 @@ pub struct Plan {
     pub threads: usize,
 }
 
+impl Plan {
+    /// What shows the first of its seeds again.
+    pub fn command(&self) -> String {
+        let Plan { engine, profile, from, .. } = self;
+        let of_profile = if *profile == Profile::default() {
+            String::new()
+        } else {
+            format!(" --profile {}", name(*profile))
+        };
+        if *engine == Engine::Volume {
+            return format!("cargo sim replay {from}{of_profile}");
+        }
+        format!("cargo sim explore --engine {}{of_profile} --from {from} --seeds 1", name(*engine))
+    }
+
+    /// A test for the first of its seeds, to be pasted: it fails as long as that breaks a rule. Real sockets never do the same
+    /// again, and have none.
+    pub fn test(&self, rule: &str) -> String {
+        let Plan { engine, profile, from, .. } = self;
+        if *engine == Engine::Sockets {
+            return String::new();
+        }
+        format!(
+            "#[test]
+fn {}_holds_under_{}_in_seed_{from}() {{
+    use seriatim_sim::explore::{{Engine, Plan, explore}};
+    use seriatim_sim::swarm::Profile;
+    let (engine, profile) = (Engine::{engine:?}, Profile::{profile:?});
+    let plan = Plan {{ engine, profile, from: {from}, seeds: 1, time: None, threads: 1 }};
+    let seen = explore(plan, &std::sync::atomic::AtomicBool::new(false), |_| ());
+    assert_eq!(seen.failed.map(|failed| failed.violation), None);
+}}
+",
+            rule.to_lowercase(),
+            name(*engine)
+        )
+    }
+}
+
+/// How an engine or a profile is called in commands.
+pub fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 /// What was seen, so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {

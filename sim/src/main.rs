@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Parser, Subcommand, value_parser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use seriatim_sim::bugs::{Bug, HEAD, Which, hunt_all, hunt_none, summary, write_table};
 use seriatim_sim::drill::{Drilled, digest, drill};
@@ -18,7 +18,7 @@ use seriatim_sim::explore::{Engine, Failed, Plan, Seen, explore, failing_of, run
 use seriatim_sim::figures;
 use seriatim_sim::hunt::{Budget, hunt};
 use seriatim_sim::marks::WANTED;
-use seriatim_sim::page::{page_of, regression_test};
+use seriatim_sim::page::{page_of, page_of_seed, regression_test};
 use seriatim_sim::report::{in_volume, load, save, story};
 use seriatim_sim::shrink::{Failing, Shrunk, shrink};
 use seriatim_sim::signal;
@@ -255,31 +255,27 @@ fn progress(seen: &Seen, took: Duration) -> String {
 /// All that helps with a failing seed: what it broke, how to see it again, and a smaller run that fails in the same way.
 fn report_failed(plan: Plan, failed: &Failed, to: &Path, html: &Path) -> Result<(), String> {
     let Failed { seed, violation, .. } = failed;
-    let (engine, profile) = (name(plan.engine), of_profile(plan.profile));
+    let plan = Plan { from: *seed, seeds: 1, ..plan };
     say!("seed {seed}: {violation}");
+    say!("see it: {}", plan.command());
     if plan.engine == Engine::Volume {
-        say!("see it: cargo sim replay {seed}{profile}");
         return shrink_to(failing_of(plan.profile, *seed), to, html);
     }
-    say!("see it: cargo sim explore --engine {engine}{profile} --from {seed} --seeds 1");
     let scenario = plan.profile.scenario(*seed);
     if let Some(failing) = in_volume(&scenario, violation, Vec::new()) {
         return shrink_to(failing, to, html);
     }
     if let Some(outcome) = traced(&plan, failed) {
         say!("{}", story(&scenario, &outcome).trim_end());
+        let page = page_of_seed(&plan, &Failing::new(scenario, &outcome), &outcome);
+        write_page(&page, html)?;
     }
     say!("no schedule of the volume engine breaks that rule, so that it can be neither shrunk nor recorded");
+    let test = plan.test(&violation.rule);
+    if !test.is_empty() {
+        say!("a test that fails as long as this does:\n\n{test}");
+    }
     Ok(())
-}
-
-/// How a profile is said on the command line, if it has to be.
-fn of_profile(profile: Profile) -> String {
-    if profile == Profile::default() { String::new() } else { format!(" --profile {}", name(profile)) }
-}
-
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A seed, or a recorded run.
@@ -321,7 +317,11 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
 /// Draws a run on a page.
 fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
     let outcome = failing.run(Record { digest: false, trace: true });
-    fs::write(html, page_of(run, failing, &outcome)).map_err(|error| cannot_write(html, &error))?;
+    write_page(&page_of(run, failing, &outcome), html)
+}
+
+fn write_page(page: &str, html: &Path) -> Result<(), String> {
+    fs::write(html, page).map_err(|error| cannot_write(html, &error))?;
     say!("look at it in a browser: {}", html.display());
     Ok(())
 }

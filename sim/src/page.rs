@@ -18,6 +18,7 @@ pub(crate) mod words;
 use serde::Serialize;
 
 use crate::engine::Outcome;
+use crate::explore::Plan;
 use crate::report;
 use crate::shrink::Failing;
 
@@ -38,8 +39,8 @@ const SCRIPT: &str = concat!(
 /// All that the page knows.
 #[derive(Serialize)]
 struct Page<'a> {
-    /// What `replay` takes.
-    run: &'a str,
+    /// What shows it again.
+    command: &'a str,
     /// The rule that was broken, its title, and what it promises; empty if none was.
     rule: &'a str,
     title: &'static str,
@@ -56,8 +57,9 @@ struct Page<'a> {
     missing: Vec<arrows::Stray>,
     clients: Vec<Vec<String>>,
     conditions: Vec<String>,
-    /// The file that `replay` takes.
+    /// The file that `replay` takes; empty if it takes none.
     recorded: String,
+    /// A test for it; empty if there is none.
     test: String,
 }
 
@@ -68,13 +70,35 @@ pub fn page(failing: &Failing, outcome: &Outcome) -> String {
 
 /// The page of a run whose trace was recorded, and which `replay RUN` shows again: a seed, or a file.
 pub fn page_of(run: &str, failing: &Failing, outcome: &Outcome) -> String {
+    let again = Again {
+        command: format!("cargo sim replay {run}"),
+        recorded: report::to_text(failing),
+        test: regression_test(failing),
+    };
+    drawn(again, failing, outcome)
+}
+
+/// The page of a run of another engine, which its seed alone brings again.
+pub fn page_of_seed(plan: &Plan, failing: &Failing, outcome: &Outcome) -> String {
+    let again = Again { command: plan.command(), recorded: String::new(), test: plan.test(&failing.rule) };
+    drawn(again, failing, outcome)
+}
+
+/// How a run can be had again.
+struct Again {
+    command: String,
+    recorded: String,
+    test: String,
+}
+
+fn drawn(again: Again, failing: &Failing, outcome: &Outcome) -> String {
     let violation = outcome.violation.as_ref();
     let rule = violation.map_or("", |violation| &violation.rule);
     let (title, promise) = words::rule(rule);
     let story = rows::Story::of(failing, outcome);
     let links = arrows::Links::of(&story, &outcome.history, violation);
     let page = Page {
-        run,
+        command: &again.command,
         rule,
         title,
         promise,
@@ -87,8 +111,8 @@ pub fn page_of(run: &str, failing: &Failing, outcome: &Outcome) -> String {
         missing: links.missing,
         clients: failing.scenario.clients.iter().map(words::script).collect(),
         conditions: words::conditions(&failing.scenario),
-        recorded: report::to_text(failing),
-        test: regression_test(failing),
+        recorded: again.recorded,
+        test: again.test,
     };
     // Plain data can always be written.
     let data = serde_json::to_string(&page).unwrap_or_default();

@@ -4,12 +4,14 @@ use serde_json::Value;
 use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::Outcome;
 use seriatim_sim::engine::volume::run;
+use seriatim_sim::explore::{Engine, Plan};
 use seriatim_sim::history::{History, What};
 use seriatim_sim::judge::judge;
-use seriatim_sim::page::{page, regression_test};
+use seriatim_sim::page::{page, page_of_seed, regression_test};
 use seriatim_sim::report;
 use seriatim_sim::scenario::{Command, Op, Order, Scenario, Script, Stop, When};
 use seriatim_sim::shrink::Failing;
+use seriatim_sim::swarm::Profile;
 use seriatim_sim::world::Record;
 
 /// al sends two messages to bob.
@@ -110,6 +112,22 @@ fn what_nobody_did_has_its_row() {
         assert_eq!(row["lane"], serde_json::json!(incident.session));
         assert!(row["state"].is_null(), "the broker was told nothing");
     }
+}
+
+#[test]
+fn a_run_of_another_engine_is_drawn_and_has_its_seed_as_a_test() {
+    let (failing, outcome) = lost();
+    let (engine, profile) = (Engine::Shuttle, Profile::Duel);
+    let plan = Plan { engine, profile, from: 7, seeds: 1, time: None, threads: 1 };
+    let shown = data(&page_of_seed(&plan, &failing, &outcome));
+    assert_eq!(shown["command"], "cargo sim explore --engine shuttle --profile duel --from 7 --seeds 1");
+    assert_eq!(shown["recorded"], "");
+    assert_eq!(shown["rows"], data(&page(&failing, &outcome))["rows"]);
+    // The one in `regressions.rs` was printed like this.
+    let regressions = include_str!("regressions.rs");
+    assert!(regressions.contains(shown["test"].as_str().unwrap()), "{}", shown["test"]);
+    let sockets = Plan { engine: Engine::Sockets, ..plan };
+    assert_eq!(data(&page_of_seed(&sockets, &failing, &outcome))["test"], "");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Runs that failed once. Each of these tests was printed by `cargo sim shrink`.
+//! Runs that failed once. Each of these tests was printed by `cargo sim shrink`; the last is what `explore` prints of a failure that
+//! another engine alone can bring.
 
 #[test]
 fn g5_holds_in_run_462f3325() {
@@ -64,4 +65,14 @@ fn g9_holds_in_run_9a827ae9() {
     let failing = seriatim_sim::report::parse(recorded).unwrap();
     let outcome = failing.run(seriatim_sim::world::Record::default());
     assert_eq!(outcome.violation, None);
+}
+
+#[test]
+fn g5_holds_under_shuttle_in_seed_7() {
+    use seriatim_sim::explore::{Engine, Plan, explore};
+    use seriatim_sim::swarm::Profile;
+    let (engine, profile) = (Engine::Shuttle, Profile::Duel);
+    let plan = Plan { engine, profile, from: 7, seeds: 1, time: None, threads: 1 };
+    let seen = explore(plan, &std::sync::atomic::AtomicBool::new(false), |_| ());
+    assert_eq!(seen.failed.map(|failed| failed.violation), None);
 }

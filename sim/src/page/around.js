@@ -4,11 +4,11 @@ function tellRun() {
   const broken = run.rule !== "";
   const title = broken ? `${run.rule} broken: ${run.title}` : "No rule was broken";
   $("title").textContent = title;
-  document.title = `${broken ? title : "A run of the simulator"} (${run.run})`;
+  document.title = `${broken ? title : "A run of the simulator"} (${run.command.split(" ").pop()})`;
   document.querySelector("header").classList.toggle("fine", !broken);
   $("promise").textContent = run.promise && "The promise: " + run.promise;
   $("violation").textContent = run.violation && "What happened: " + violation + ".";
-  const command = "cargo sim replay " + shown(run.run);
+  const command = shown(run.command);
   $("facts").append(run.size.join(", ") + ". See it again: ", html("code", "", command));
   $("command").textContent = command;
   $("clients").append(...run.clients.map((script, client) => {
@@ -18,6 +18,9 @@ function tellRun() {
     return div;
   }));
   $("conditions").append(...run.conditions.map((text) => html("li", "", text)));
+  $("save").hidden = !run.recorded;
+  $("astest").hidden = !run.test;
+  $("test").hidden = !run.test;
   $("test").textContent = run.test;
   $("save").addEventListener("click", save);
   $("copy").addEventListener("click", copy);
