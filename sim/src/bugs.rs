@@ -29,18 +29,18 @@ pub struct Bug {
 impl Bug {
     /// Some engine found it.
     pub fn found(&self) -> bool {
-        self.hunt.volume.is_some() || self.hunt.shuttle.is_some()
+        self.hunt.finds().next().is_some()
     }
 
     /// Its row of the table, as Markdown.
     pub fn row(&self) -> String {
-        let Hunt { volume, shuttle, small } = &self.hunt;
-        let rule = volume.as_ref().or(shuttle.as_ref()).map_or("**not found**", |find| &find.rule);
+        let Hunt { core, volume, shuttle, small } = &self.hunt;
+        let rule = self.hunt.finds().next().map_or("**not found**", |(_, find)| &find.rule);
         let small = small.as_ref().map_or("–".to_owned(), |small| {
             format!("{}, {}, {}", small.ops, small.preemptions, small.specials)
         });
-        let (volume, shuttle) = (after(volume.as_ref()), after(shuttle.as_ref()));
-        format!("| {} | {} | {rule} | {volume} | {shuttle} | {small} |\n", self.name, self.what)
+        let [core, volume, shuttle] = [core, volume, shuttle].map(|find| after(find.as_ref()));
+        format!("| {} | {} | {rule} | {core} | {volume} | {shuttle} | {small} |\n", self.name, self.what)
     }
 }
 
@@ -52,14 +52,14 @@ fn after(find: Option<&Find>) -> String {
 }
 
 /// The head of the table.
-pub const HEAD: &str =
-    "| planted bug | what it is | breaks | volume | shuttle | shrunk to |\n|---|---|---|---|---|---|\n";
+pub const HEAD: &str = "| planted bug | what it is | breaks | core | volume | shuttle | shrunk to |\n|---|---|---|---|---|---|---|\n";
 
 /// All of them in a few numbers, as Markdown.
 pub fn summary(bugs: &[Bug]) -> String {
     let finds = |which: fn(&Hunt) -> Option<&Find>| -> Vec<u64> {
         bugs.iter().filter_map(|bug| which(&bug.hunt)).map(|find| find.schedules).collect()
     };
+    let core = finds(|hunt| hunt.core.as_ref());
     let (volume, shuttle) = (finds(|hunt| hunt.volume.as_ref()), finds(|hunt| hunt.shuttle.as_ref()));
     let small: Vec<_> = bugs.iter().filter_map(|bug| bug.hunt.small.as_ref()).collect();
     let sizes = |size: fn(&Small) -> usize| -> Vec<u64> {
@@ -74,6 +74,7 @@ pub fn summary(bugs: &[Bug]) -> String {
             let _ = writeln!(text, "- {what}: median {median}, 95th percentile {most} ({count} bugs)");
         }
     };
+    line("events of the core alone until found", core);
     line("schedules of the volume engine until found", volume);
     line("schedules under shuttle until found", shuttle);
     line("shrunk to so many things that clients do", sizes(|small| small.ops));
@@ -171,10 +172,12 @@ pub fn hunt_none(budget: Budget) -> Result<(), String> {
 }
 
 fn nothing(hunt: &Hunt) -> Result<(), String> {
-    let find = hunt.volume.as_ref().map(|find| (find, "volume"));
-    match find.or(hunt.shuttle.as_ref().map(|find| (find, "shuttle"))) {
+    match hunt.finds().next() {
         None => Ok(()),
-        Some((Find { rule, schedules, .. }, engine)) => Err(format!(
+        Some(("core", Find { rule, schedules, .. })) => Err(format!(
+            "where no bug is planted, the core breaks {rule} in event {schedules}: cargo sim hunt"
+        )),
+        Some((engine, Find { rule, schedules, .. })) => Err(format!(
             "where no bug is planted, schedule {schedules} breaks {rule}: cargo sim explore --engine {engine}"
         )),
     }
@@ -196,14 +199,14 @@ mod tests {
     fn bug(found: Option<u64>) -> Bug {
         let find = found.map(|schedules| Find { rule: "G5".to_owned(), schedules, took_ms: 1_234 });
         let small = found.map(|_| Small { ops: 5, preemptions: 4, specials: 6 });
-        let hunt = Hunt { volume: find.clone(), shuttle: None, small };
+        let hunt = Hunt { core: None, volume: find.clone(), shuttle: None, small };
         Bug { name: "lost".to_owned(), what: "It is lost.".to_owned(), hunt }
     }
 
     #[test]
     fn a_row_says_who_found_it_and_when() {
-        assert_eq!(bug(Some(7)).row(), "| lost | It is lost. | G5 | 7, 1.23 s | – | 5, 4, 6 |\n");
-        assert_eq!(bug(None).row(), "| lost | It is lost. | **not found** | – | – | – |\n");
+        assert_eq!(bug(Some(7)).row(), "| lost | It is lost. | G5 | – | 7, 1.23 s | – | 5, 4, 6 |\n");
+        assert_eq!(bug(None).row(), "| lost | It is lost. | **not found** | – | – | – | – |\n");
     }
 
     #[test]
@@ -244,6 +247,9 @@ mod tests {
         assert_eq!(nothing(&bug(None).hunt), Ok(()));
         let said = "where no bug is planted, schedule 7 breaks G5: cargo sim explore --engine volume";
         assert_eq!(nothing(&bug(Some(7)).hunt), Err(said.to_owned()));
+        let in_core = Hunt { core: bug(Some(9)).hunt.volume, ..Hunt::default() };
+        let said = "where no bug is planted, the core breaks G5 in event 9: cargo sim hunt";
+        assert_eq!(nothing(&in_core), Err(said.to_owned()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! [`History`]: what each client wrote and read, in one order. This is all that the judge gets. [`Recorder`] keeps it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -162,6 +163,22 @@ pub enum Sent {
     Bad(BadLine),
     /// `/quit`.
     Quit,
+}
+
+/// As a violation names it.
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sent::Name(name) => write!(f, "the name {name:?}"),
+            Sent::Proof { name, right: true } => write!(f, "the name {name:?} with its password"),
+            Sent::Proof { name, right: false } => write!(f, "the name {name:?} with a wrong password"),
+            Sent::Say { text, .. } => write!(f, "{text:?}"),
+            Sent::Ping { .. } => f.write_str("/ping"),
+            Sent::Who => f.write_str("/who"),
+            Sent::Bad(rule) => write!(f, "a bad line ({})", rule.code()),
+            Sent::Quit => f.write_str("/quit"),
+        }
+    }
 }
 
 /// Whether this line of the server's reports who did not get a message that had no receipt.

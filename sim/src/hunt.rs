@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::core;
+use crate::engine::quietly;
 use crate::explore::{Engine, Plan, explore, failing_of};
 use crate::shrink::{Shrunk, shrink};
 use crate::swarm::Profile;
 use crate::world::Record;
 
-/// What each engine found, and how small it became.
+/// What each engine found, and how small it became. Whatever the core does by itself is looked for there, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hunt {
+    /// What was found in the core, in all orders of a few clients' events.
+    pub core: Option<Find>,
     /// What the simulator's own executor found.
     pub volume: Option<Find>,
     /// What shuttle's schedulers found.
@@ -22,12 +26,20 @@ pub struct Hunt {
     pub small: Option<Small>,
 }
 
+impl Hunt {
+    /// What was found, by which engine; the rule is best told by the first.
+    pub fn finds(&self) -> impl Iterator<Item = (&'static str, &Find)> {
+        let all = [("volume", &self.volume), ("shuttle", &self.shuttle), ("core", &self.core)];
+        all.into_iter().filter_map(|(engine, find)| Some((engine, find.as_ref()?)))
+    }
+}
+
 /// A run that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Find {
     /// The rule, or `panic`.
     pub rule: String,
-    /// After how many schedules, this one included.
+    /// After how many schedules, this one included; in the core, after how many events.
     pub schedules: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
@@ -60,7 +72,23 @@ pub fn hunt(budget: Budget, threads: usize) -> Hunt {
     let volume = find(Engine::Volume, budget.seeds, threads);
     let small = volume.as_ref().map(|(seed, _)| small(*seed));
     let shuttle = find(Engine::Shuttle, budget.schedules.div_ceil(Engine::Shuttle.schedules()), threads);
-    Hunt { volume: volume.map(|(_, find)| find), shuttle: shuttle.map(|(_, find)| find), small }
+    Hunt {
+        core: find_in_core(),
+        volume: volume.map(|(_, find)| find),
+        shuttle: shuttle.map(|(_, find)| find),
+        small,
+    }
+}
+
+/// What the core does wrong in some order of a few clients' events, or that it panics.
+fn find_in_core() -> Option<Find> {
+    let (mut events, start) = (0, Instant::now());
+    let rule = match quietly(|| core::look(&mut events)) {
+        Ok(Ok(())) => return None,
+        Ok(Err(wrong)) => wrong.rule,
+        Err(_) => "panic",
+    };
+    Some(Find { rule: rule.to_owned(), schedules: events, took_ms: millis(start.elapsed()) })
 }
 
 /// The first seed that fails, and what it was.

@@ -170,7 +170,7 @@ impl<'a> Reader<'a, '_> {
         };
         self.next += 1;
         let Some(told) = self.told(sent, word, rest) else {
-            let what = format!("the answer to {sent:?} was {line:?}");
+            let what = format!("the answer to {sent} was {line:?}");
             return Err(Violation::new("G6", what, &[(self.number, self.session.lines[asked].item), here]));
         };
         if word == "welcome" {
@@ -296,7 +296,7 @@ impl<'a> Reader<'a, '_> {
                 // Everything before has been answered.
                 if let Some(line) = (self.next..quit).next() {
                     let what =
-                        format!("{:?} was never answered, but what came behind it was", self.asked[line]);
+                        format!("{} was never answered, but what came behind it was", self.asked[line]);
                     return Err(Violation::new("G6", what, &[(self.number, session.lines[line].item), here]));
                 }
                 session.lines[quit].answer = Some(Answer { at, item, told: Told::Missing(Vec::new()) });
@@ -344,7 +344,7 @@ impl<'a> Reader<'a, '_> {
         }
         // This side ended first: all it sent has been processed (G10).
         let Some(sent) = self.asked.get(self.next) else { return Ok(()) };
-        let what = format!("{sent:?} was never answered, though this side only said that it sends no more");
+        let what = format!("{sent} was never answered, though this side only said that it sends no more");
         let asked = (self.number, self.session.lines[self.next].item);
         Err(Violation::new("G10", what, &[asked, (self.number, item)]))
     }
