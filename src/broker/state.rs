@@ -569,6 +569,39 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_as_good_as_the_password_of_its_name_and_of_no_other() {
+        let name = |name: &str| Name::parse(name).unwrap();
+        for (certified, welcome) in [(Some("AL"), true), (Some("bob"), false), (None, false)] {
+            let mut state = State::new(Limits::default(), [0, 0]);
+            connect(&mut state, 0);
+            let accounts = ["al", "bob"].map(name).into();
+            assert!(step(&mut state, Event::AccountsChanged(accounts)).is_empty());
+            for certified in certified {
+                assert!(step(&mut state, Event::Certified(ConnId(0), name(certified))).is_empty());
+            }
+            log_in(&mut state, 0, "al");
+            assert_eq!(state.holder("al").is_some(), welcome, "with one for {certified:?}");
+            // It is of no use behind the login, nor to whoever is not there.
+            for conn in [0, 7].map(ConnId) {
+                assert!(step(&mut state, Event::Certified(conn, name("bob"))).is_empty());
+            }
+            assert_eq!(state.certified.is_empty(), welcome, "whoever is still to log in may go on to do so");
+            assert!(state.certified.keys().all(|conn| *conn == ConnId(0)));
+        }
+    }
+
+    #[test]
+    fn whoever_is_dropped_without_a_word_is_counted() {
+        let limits = Limits { connections_max: 0, refusals_max: 1, ..Limits::default() };
+        let mut state = State::new(limits, [0, 0]);
+        for (conn, dropped) in [(0, 0), (1, 1), (2, 2)] {
+            let effects = step(&mut state, Event::Connected(ConnId(conn), Origin::Exempt));
+            assert_eq!(effects == [Effect::Abort(ConnId(conn))], conn > 0, "{effects:?}");
+            assert_eq!(state.counters().dropped, dropped);
+        }
+    }
+
+    #[test]
     fn whoever_runs_the_server_sees_who_is_there_and_whether_it_ends() {
         let mut state = State::new(Limits::default(), [0, 0]);
         for conn in 0..3 {
