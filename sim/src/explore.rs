@@ -110,6 +110,8 @@ pub struct Seen {
     pub runs: u64,
     /// How many events the broker was told of.
     pub events: u64,
+    /// How much clients did and saw.
+    pub items: u64,
     /// How many tasks were polled, where that is known.
     pub steps: u64,
     /// How much time passed in the runs, in milliseconds.
@@ -178,6 +180,7 @@ impl Seen {
         self.seeds += other.seeds;
         self.runs += other.runs;
         self.events += other.events;
+        self.items += other.items;
         self.steps += other.steps;
         self.simulated_ms += other.simulated_ms;
         self.marks.add(&other.marks);
@@ -192,6 +195,7 @@ impl Seen {
     fn run(&mut self, seed: u64, schedule: u64, outcome: Outcome) -> bool {
         self.runs += 1;
         self.events += outcome.events;
+        self.items += outcome.history.sessions.iter().map(|session| session.items.len() as u64).sum::<u64>();
         self.steps += outcome.steps;
         self.simulated_ms += outcome.now_ms;
         self.marks.add(&outcome.marks);

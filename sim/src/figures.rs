@@ -33,6 +33,7 @@ pub fn figures(time: Duration, mut told: impl FnMut(Figure)) {
     tell("schedules on the volume engine, of 3 clients × 4 messages", seen.runs, took);
     let (seen, took) = engine(Engine::Volume, Profile::Crowd, time);
     tell("events on the volume engine, of 200 clients who talk", seen.events, took);
+    tell("things that those clients do and see", seen.items, took);
     tell("simulated seconds, of 200 clients who talk", seen.simulated_ms / 1000, took);
     let (seen, took) = engine(Engine::Volume, Profile::Idle, time);
     tell("simulated seconds, of clients who are silent for days", seen.simulated_ms / 1000, took);
