@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use seriatim::protocol::{Refusal, Reply, Session};
+use seriatim::protocol::{Name, Refusal, Reply, Session};
 use seriatim::{ConnId, Effect, Event, Limits, Origin, State, step};
 
 /// One event of one client.
@@ -94,17 +94,17 @@ pub fn exhaust(scripts: &[Vec<Move>], events: &mut u64) -> Result<Count, Wrong> 
         }
     }
     let mut count = Count { interleavings: 0, points: 0 };
-    let mut level: BTreeMap<Point, (State, u64)> = BTreeMap::new();
-    level.insert((vec![0; scripts.len()], Vec::new()), (state, 1));
+    let mut level: BTreeMap<Point, (Tried, u64)> = BTreeMap::new();
+    level.insert((vec![0; scripts.len()], Vec::new()), (Tried::new(state, scripts.len()), 1));
     loop {
-        let mut next: BTreeMap<Point, (State, u64)> = BTreeMap::new();
-        for ((progress, left), (state, ways)) in &level {
+        let mut next: BTreeMap<Point, (Tried, u64)> = BTreeMap::new();
+        for ((progress, left), (tried, ways)) in &level {
             count.points += 1;
             for (client, script) in scripts.iter().enumerate() {
                 let Some(its_move) = script.get(progress[client]) else { continue };
                 *events += 1;
-                let mut after = state.clone();
-                take(&mut after, client, its_move).map_err(|wrong| wrong.at((progress, left)))?;
+                let mut after = tried.clone();
+                after.take(client, its_move).map_err(|wrong| wrong.at((progress, left)))?;
                 let (mut progress, mut left) = (progress.clone(), left.clone());
                 progress[client] += 1;
                 if *its_move == Move::Leave {
@@ -138,11 +138,12 @@ pub fn exhaust_with_departures(scripts: &[Vec<Move>], events: &mut u64) -> Resul
     for client in 0..scripts.len() {
         let _nothing = step(&mut state, Event::Connected(conn(client), Origin::Exempt));
     }
-    depart(&state, scripts, &mut vec![Some(0); scripts.len()], &mut Vec::new(), events)
+    let tried = Tried::new(state, scripts.len());
+    depart(&tried, scripts, &mut vec![Some(0); scripts.len()], &mut Vec::new(), events)
 }
 
 fn depart(
-    state: &State,
+    tried: &Tried,
     scripts: &[Vec<Move>],
     progress: &mut Vec<Option<usize>>,
     path: &mut Vec<(usize, Move)>,
@@ -156,9 +157,9 @@ fn depart(
         let Some(at) = progress[client] else { continue };
         let script_goes_on = scripts[client].get(at).map(|its_move| (its_move.clone(), Some(at + 1)));
         for (its_move, next) in script_goes_on.into_iter().chain([(Move::Leave, None)]) {
-            let mut after = state.clone();
+            let mut after = tried.clone();
             *events += 1;
-            take(&mut after, client, &its_move).map_err(|wrong| wrong.at(&path))?;
+            after.take(client, &its_move).map_err(|wrong| wrong.at(&path))?;
             progress[client] = next;
             path.push((client, its_move));
             count += depart(&after, scripts, progress, path, events)?;
@@ -173,77 +174,95 @@ fn conn(client: usize) -> ConnId {
     ConnId(client as u64)
 }
 
-/// One event, and what must come of it, told from who holds which name before.
-fn take(state: &mut State, client: usize, its_move: &Move) -> Result<(), Wrong> {
-    let before = state.clone();
-    let effects = match its_move {
-        Move::Leave => step(state, Event::Disconnected(conn(client))),
-        Move::Line(line) => {
-            let mut requests = Vec::new();
-            Session::new(&Limits::default()).feed(format!("{line}\n").as_bytes(), &mut requests);
-            requests
-                .into_iter()
-                .flat_map(|request| step(state, Event::Requested(conn(client), request)))
-                .collect()
-        }
-    };
-    let wrong =
-        |rule, what: &str| Err(Wrong::new(rule, format!("{client} {its_move:?}: {what}: {effects:?}")));
-    match (its_move, before.name(conn(client))) {
-        (Move::Leave, held) => {
-            if !effects.is_empty() {
-                return wrong("protocol", "to leave has no effects");
+/// The core, and who holds which name by another account than its own.
+#[derive(Clone, PartialEq, Eq)]
+struct Tried {
+    state: State,
+    /// The name of each client, as it was written.
+    names: Vec<Option<&'static str>>,
+}
+
+impl Tried {
+    fn new(state: State, clients: usize) -> Tried {
+        Tried { state, names: vec![None; clients] }
+    }
+
+    /// Who holds a name. The names here are ASCII.
+    fn holder(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|held| held.is_some_and(|held| held.eq_ignore_ascii_case(name)))
+    }
+
+    /// One event, and what must come of it.
+    fn take(&mut self, client: usize, its_move: &Move) -> Result<(), Wrong> {
+        let effects = match its_move {
+            Move::Leave => step(&mut self.state, Event::Disconnected(conn(client))),
+            Move::Line(line) => self.send(client, line),
+        };
+        let fault = match (its_move, self.names[client]) {
+            (Move::Leave, _) => {
+                self.names[client] = None;
+                (!effects.is_empty()).then_some(("protocol", "to leave has no effects"))
             }
-            if held.is_some_and(|name| state.holder(name.as_str()).is_some()) {
-                return wrong("G7", "who left still holds a name");
-            }
-        }
-        (Move::Line(name), None) => {
-            let free = before.holder(name).is_none();
-            let welcome = matches!(&effects[..], [Effect::Send { reply: Reply::Welcome(_), .. }]);
-            let taken = matches!(
-                &effects[..],
-                [Effect::Send {
-                    reply: Reply::Error(
-                        Refusal::NameTaken(_) | Refusal::BadName(_) | Refusal::NoSuchAccount(_)
-                    ),
-                    ..
-                }]
-            );
-            let is_a_name = !name.contains(':');
-            if welcome != (free && is_a_name) || taken == (free && is_a_name) {
-                return wrong("G7", "a name is given if and only if it is free");
-            }
-        }
-        (Move::Line(line), Some(from)) => {
-            let (to, missing) = holders(&before, line);
-            let delivered = effects.iter().find_map(|effect| match effect {
-                Effect::Send { to, reply: Reply::From { from, .. } } => Some((to.to_vec(), from.clone())),
-                _ => None,
-            });
-            let reported = effects.iter().find_map(|effect| match effect {
-                Effect::Send { reply: Reply::Error(Refusal::NoSuchPeer(missing)), .. } => Some(missing.len()),
-                _ => None,
-            });
-            let colon = line.contains(':');
-            if colon && delivered != (!to.is_empty()).then(|| (to, from.clone())) {
-                return wrong("G5", "a message reaches those who are there, from whom it is");
-            }
-            if colon && reported.unwrap_or(0) != missing {
-                return wrong("G5", "its sender is told of the others");
+            (Move::Line(name), None) => self.check_login(client, name, &effects),
+            (Move::Line(line), Some(from)) => self.check_message(line, from, &effects),
+        };
+        let holds = |client: usize| self.state.name(conn(client)).map(Name::as_str);
+        let agreed = (0..self.names.len()).all(|client| holds(client) == self.names[client]);
+        let fault = fault.or((!agreed).then_some(("G7", "who holds which name is not what it was told")));
+        match fault {
+            None => Ok(()),
+            Some((rule, what)) => {
+                Err(Wrong { rule, what: format!("{client} {its_move:?}: {what}: {effects:?}") })
             }
         }
     }
-    Ok(())
+
+    fn send(&mut self, client: usize, line: &str) -> Vec<Effect> {
+        let mut requests = Vec::new();
+        Session::new(&Limits::default()).feed(format!("{line}\n").as_bytes(), &mut requests);
+        let requested = |request| step(&mut self.state, Event::Requested(conn(client), request));
+        requests.into_iter().flat_map(requested).collect()
+    }
+
+    /// A line of somebody without a name.
+    fn check_login(&mut self, client: usize, name: &'static str, effects: &[Effect]) -> Option<Fault> {
+        let is_free = !name.contains(':') && self.holder(name).is_none();
+        let (welcome, refused) = match effects {
+            [Effect::Send { to, reply }] if **to == [conn(client)] => {
+                (matches!(reply, Reply::Welcome(_)), matches!(reply, Reply::Error(_)))
+            }
+            _ => (false, false),
+        };
+        if welcome {
+            self.names[client] = Some(name);
+        }
+        let fits = if is_free { welcome } else { refused };
+        (!fits).then_some(("G7", "a name is given if and only if it is free"))
+    }
+
+    /// A message.
+    fn check_message(&self, line: &str, from: &str, effects: &[Effect]) -> Option<Fault> {
+        let names = line.split(':').next().unwrap_or_default().split(", ");
+        let holders: Vec<Option<usize>> = names.map(|name| self.holder(name)).collect();
+        let to: Vec<ConnId> = holders.iter().flatten().map(|&client| conn(client)).collect();
+        let delivered = effects.iter().find_map(|effect| match effect {
+            Effect::Send { to, reply: Reply::From { from, .. } } => Some((to.to_vec(), from.as_str())),
+            _ => None,
+        });
+        if delivered != (!to.is_empty()).then_some((to, from)) {
+            return Some(("G5", "a message reaches those who are there, from whom it is"));
+        }
+        let reported = effects.iter().find_map(|effect| match effect {
+            Effect::Send { reply: Reply::Error(Refusal::NoSuchPeer(missing)), .. } => Some(missing.len()),
+            _ => None,
+        });
+        let missing = holders.iter().filter(|holder| holder.is_none()).count();
+        (reported.unwrap_or(0) != missing).then_some(("G5", "its sender is told of the others"))
+    }
 }
 
-/// Who holds a name that the line lists, in its order, and how many of the names nobody does.
-fn holders(state: &State, line: &str) -> (Vec<ConnId>, usize) {
-    let names = line.split(':').next().unwrap_or_default().split(", ");
-    let holders: Vec<Option<ConnId>> = names.map(|name| state.holder(name)).collect();
-    let missing = holders.iter().filter(|holder| holder.is_none()).count();
-    (holders.into_iter().flatten().collect(), missing)
-}
+/// A rule, and how it is broken.
+type Fault = (&'static str, &'static str);
 
 #[cfg(test)]
 mod tests {
