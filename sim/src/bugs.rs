@@ -27,15 +27,15 @@ pub struct Bug {
 }
 
 impl Bug {
-    /// Some engine found it.
+    /// Whoever looks at the whole server found it: that the core alone shows it, too, is not enough.
     pub fn found(&self) -> bool {
-        self.hunt.finds().next().is_some()
+        self.hunt.volume.is_some() || self.hunt.shuttle.is_some()
     }
 
     /// Its row of the table, as Markdown.
     pub fn row(&self) -> String {
         let Hunt { core, volume, shuttle, small } = &self.hunt;
-        let rule = self.hunt.finds().next().map_or("**not found**", |(_, find)| &find.rule);
+        let rule = volume.as_ref().or(shuttle.as_ref()).map_or("**not found**", |find| &find.rule);
         let small = small.as_ref().map_or("–".to_owned(), |small| {
             format!("{}, {}, {}", small.ops, small.preemptions, small.specials)
         });
@@ -175,7 +175,7 @@ fn nothing(hunt: &Hunt) -> Result<(), String> {
     match hunt.finds().next() {
         None => Ok(()),
         Some(("core", Find { rule, schedules, .. })) => Err(format!(
-            "where no bug is planted, the core breaks {rule} in event {schedules}: cargo sim hunt"
+            "where no bug is planted, the core breaks {rule} in event {schedules}: cargo test -p seriatim-sim core"
         )),
         Some((engine, Find { rule, schedules, .. })) => Err(format!(
             "where no bug is planted, schedule {schedules} breaks {rule}: cargo sim explore --engine {engine}"
@@ -207,6 +207,17 @@ mod tests {
     fn a_row_says_who_found_it_and_when() {
         assert_eq!(bug(Some(7)).row(), "| lost | It is lost. | G5 | – | 7, 1.23 s | – | 5, 4, 6 |\n");
         assert_eq!(bug(None).row(), "| lost | It is lost. | **not found** | – | – | – | – |\n");
+    }
+
+    #[test]
+    fn each_engine_has_its_column_and_the_core_alone_is_not_enough() {
+        let find = |schedules| Some(Find { rule: "G5".to_owned(), schedules, took_ms: 10 });
+        let hunt = Hunt { core: find(1), volume: find(2), shuttle: find(3), small: None };
+        let whole = Bug { hunt, ..bug(None) };
+        assert_eq!(whole.row(), "| lost | It is lost. | G5 | 1, 0.01 s | 2, 0.01 s | 3, 0.01 s | – |\n");
+        assert!(whole.found());
+        let core = Bug { hunt: Hunt { core: find(1), ..Hunt::default() }, ..bug(None) };
+        assert!(!core.found() && core.row().contains("| **not found** | 1, 0.01 s | – |"));
     }
 
     #[test]
@@ -248,7 +259,7 @@ mod tests {
         let said = "where no bug is planted, schedule 7 breaks G5: cargo sim explore --engine volume";
         assert_eq!(nothing(&bug(Some(7)).hunt), Err(said.to_owned()));
         let in_core = Hunt { core: bug(Some(9)).hunt.volume, ..Hunt::default() };
-        let said = "where no bug is planted, the core breaks G5 in event 9: cargo sim hunt";
+        let said = "where no bug is planted, the core breaks G5 in event 9: cargo test -p seriatim-sim core";
         assert_eq!(nothing(&in_core), Err(said.to_owned()));
     }
 

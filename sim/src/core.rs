@@ -114,7 +114,7 @@ pub fn exhaust(scripts: &[Vec<Move>], events: &mut u64) -> Result<Count, Wrong> 
                     Some((same, all)) if *same == after => *all += ways,
                     Some(_) => {
                         let what = "what was done in another order leads to another state".to_owned();
-                        return Err(Wrong::new("G12", what).at((progress, left)));
+                        return Err(Wrong::new("protocol", what).at((progress, left)));
                     }
                     None => drop(next.insert((progress, left), (after, *ways))),
                 }

@@ -27,7 +27,7 @@ pub struct Hunt {
 }
 
 impl Hunt {
-    /// What was found, by which engine; the rule is best told by the first.
+    /// What was found, by which engine.
     pub fn finds(&self) -> impl Iterator<Item = (&'static str, &Find)> {
         let all = [("volume", &self.volume), ("shuttle", &self.shuttle), ("core", &self.core)];
         all.into_iter().filter_map(|(engine, find)| Some((engine, find.as_ref()?)))
