@@ -415,6 +415,8 @@ impl Writer for SimStream {
         let waited = link.write_waits_since.map(|since| self.0.world.now() - since);
         if let (Some(waited), Some(most)) = (waited, link.write_ms_max)
             && waited >= most
+            && self.0.side == Side::Server
+            && !link.reset
         {
             let what =
                 || format!("it has taken nothing for {waited} ms, and the server breaks the connection");
