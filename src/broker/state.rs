@@ -576,7 +576,7 @@ mod tests {
             connect(&mut state, 0);
             let accounts = ["al", "bob"].map(name).into();
             assert!(step(&mut state, Event::AccountsChanged(accounts)).is_empty());
-            for certified in certified {
+            if let Some(certified) = certified {
                 assert!(step(&mut state, Event::Certified(ConnId(0), name(certified))).is_empty());
             }
             log_in(&mut state, 0, "al");
