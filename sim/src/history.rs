@@ -201,7 +201,7 @@ impl Sent {
     }
 }
 
-/// The session of a connection: they are accepted in the order in which they were made.
+/// The session of a connection: one listener accepts them in the order in which they were made, and several nearly so.
 pub(crate) fn session_of(conn: ConnId, sessions: usize) -> Option<usize> {
     usize::try_from(conn.0).ok()?.checked_sub(1).filter(|&session| session < sessions)
 }
@@ -243,8 +243,10 @@ pub(crate) fn delivered(line: &str) -> Option<Delivered<'_>> {
 /// Writes down what clients do and see while they do it, and knows who waits for the server.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    /// Orders what clients do and see.
+    /// Orders what clients do and see, and whatever else is written down.
     stamp: AtomicU64,
+    /// How much clients have done and seen.
+    items: AtomicU64,
     inner: Mutex<Recorded>,
 }
 
@@ -284,9 +286,14 @@ impl Recorder {
         self.stamp.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// How much has happened so far: the number that comes next in that order.
-    pub fn seen(&self) -> u64 {
+    /// The number that comes next in that order.
+    pub fn next_stamp(&self) -> u64 {
         self.stamp.load(Ordering::SeqCst)
+    }
+
+    /// How much clients have done and seen so far, whatever else is written down.
+    pub fn items(&self) -> u64 {
+        self.items.load(Ordering::SeqCst)
     }
 
     /// A connection was made at this moment; returns the number of its session.
@@ -312,6 +319,7 @@ impl Recorder {
             inner.waits[session] = now;
             inner.waiting = inner.waiting + now.unwrap_or_default() - before;
         }
+        self.items.fetch_add(1, Ordering::SeqCst);
         let at = self.stamp();
         inner.history.sessions[session].items.push(Item { at, ms: now.0, what });
     }

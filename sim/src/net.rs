@@ -155,7 +155,7 @@ impl Drop for SimListener {
         drop(door);
         {
             let mut made = lock(&self.net.made);
-            made.closed_at = Some(self.net.world.seen());
+            made.closed_at = Some(self.net.world.next_stamp());
             made.unserved.extend(waiting.iter().map(|(number, ..)| number));
         }
         for (_, stream, _) in waiting {

@@ -46,7 +46,7 @@ impl Who {
     }
 }
 
-/// What nobody did: the network, the clock, or whoever says which task runs next.
+/// What neither a client nor the broker did: the network, the clock, a second signal, or whoever says which task runs next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
     /// Its place among all that clients did and saw.
@@ -184,9 +184,9 @@ impl World {
         permille > 0 && self.now() < self.faults.until_ms && self.choices().happens(permille)
     }
 
-    /// How much clients have done and seen so far: the stamp of what comes next.
-    pub fn seen(&self) -> u64 {
-        self.recorder.seen()
+    /// The stamp of what comes next.
+    pub fn next_stamp(&self) -> u64 {
+        self.recorder.next_stamp()
     }
 
     /// The moment it is, in milliseconds.

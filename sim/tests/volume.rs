@@ -49,7 +49,7 @@ fn g12_a_seed_is_the_same_run_every_time() {
 }
 
 /// Whatever nobody did is in the trace: marks, and words that stand there as often as each was met.
-const INCIDENTS: [(&str, &str); 14] = [
+const INCIDENTS: [(&str, &str); 18] = [
     ("a reset destroyed bytes on their way", " are lost"),
     ("a connection broke by itself", "the connection breaks by itself"),
     ("a connection was refused", "a connection is refused"),
@@ -64,12 +64,16 @@ const INCIDENTS: [(&str, &str); 14] = [
     ("the clock jumped", "the clock jumps "),
     ("a link was clogged", "nothing passes for "),
     ("a write had to wait", "nothing that the server writes is taken for "),
+    ("a connection that took nothing was reset", "it has taken nothing for "),
+    ("a password took its time", "verifying a password takes "),
+    ("what verifies a password panicked", "what verifies a password panics"),
+    ("a second signal ended the process", "a second signal ends the process"),
 ];
 
 #[test]
 fn whatever_nobody_did_is_in_the_trace() {
     let mut all = Marks::default();
-    for seed in 0..500 {
+    for seed in 0..1_500 {
         let record = Record { digest: false, trace: true };
         let outcome = run(&swarm::scenario(seed), Choices::of_seed(seed), record);
         let told = |words: &str| outcome.incidents.iter().filter(|told| told.what.contains(words)).count();
@@ -84,6 +88,26 @@ fn whatever_nobody_did_is_in_the_trace() {
     }
     for (mark, _) in INCIDENTS {
         assert!(all.met.contains_key(mark), "never met: {mark}");
+    }
+}
+
+#[test]
+fn a_trace_changes_nothing() {
+    let without_stamps = |outcome: &Outcome| {
+        let mut history = outcome.history.clone();
+        history.sessions.iter_mut().flat_map(|session| &mut session.items).for_each(|item| item.at = 0);
+        history
+    };
+    for seed in 0..300 {
+        let run =
+            |trace| run(&swarm::scenario(seed), Choices::of_seed(seed), Record { digest: false, trace });
+        let (plain, traced) = (run(false), run(true));
+        assert_eq!((plain.trace.len(), plain.incidents.len()), (0, 0), "seed {seed}");
+        assert_eq!(traced.trace.len() as u64, traced.events, "seed {seed}");
+        assert_eq!(plain.taken, traced.taken, "seed {seed}");
+        assert_eq!(plain.marks, traced.marks, "seed {seed}");
+        assert_eq!((plain.steps, plain.events, plain.now_ms), (traced.steps, traced.events, traced.now_ms));
+        assert_eq!(without_stamps(&plain), without_stamps(&traced), "seed {seed}");
     }
 }
 

@@ -246,7 +246,7 @@ impl Stage {
                 around.waited_ms = Some(self.world.now());
             }
         }
-        let seen = self.recorder.seen();
+        let seen = self.recorder.items();
         self.rests.count = if seen == self.rests.seen { self.rests.count + 1 } else { 0 };
         self.rests.seen = seen;
         self.rests.count < RESTS_MAX && self.world.advance()
