@@ -14,8 +14,8 @@ pub struct Choices {
     pub taken: Vec<Choice>,
     /// The tasks that the last decision about tasks passed over.
     passed_over: Vec<u64>,
-    /// Those of them that the one before had not passed over.
-    pub held: Vec<u64>,
+    /// Those that the one before had passed over.
+    before: Vec<u64>,
 }
 
 /// One decision.
@@ -104,7 +104,7 @@ impl Choices {
     }
 
     fn from(source: Source) -> Choices {
-        Choices { source, taken: Vec::new(), passed_over: Vec::new(), held: Vec::new() }
+        Choices { source, taken: Vec::new(), passed_over: Vec::new(), before: Vec::new() }
     }
 
     /// Which of the runnable tasks, given by their numbers, runs next.
@@ -120,12 +120,16 @@ impl Choices {
             Source::InTurn(in_turn) => in_turn.task(tasks.clone()),
             Source::Replay(picks) => replayed(picks, self.taken.len(), count),
         };
-        let passed_over = tasks.take(picked);
-        self.held.clear();
-        self.held.extend(passed_over.clone().filter(|task| !self.passed_over.contains(task)));
+        std::mem::swap(&mut self.passed_over, &mut self.before);
         self.passed_over.clear();
-        self.passed_over.extend(passed_over);
-        self.take(picked, count, true, !self.held.is_empty())
+        self.passed_over.extend(tasks.take(picked));
+        let preempts = self.held().next().is_some();
+        self.take(picked, count, true, preempts)
+    }
+
+    /// The tasks that are held back as of the last decision about tasks, and were not before.
+    pub fn held(&self) -> impl Iterator<Item = u64> {
+        self.passed_over.iter().copied().filter(|task| !self.before.contains(task))
     }
 
     /// One of `count` possibilities.
@@ -165,7 +169,6 @@ impl Choices {
     /// The only task that can run does: nobody is passed over any more.
     fn nobody_waits(&mut self) {
         self.passed_over.clear();
-        self.held.clear();
         if let Source::InTurn(in_turn) = &mut self.source {
             in_turn.held.clear();
         }

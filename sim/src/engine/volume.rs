@@ -103,8 +103,10 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
         let mut choices = world.choices();
         let picked = choices.task(tasks().map(|(number, _)| *number));
         if world.traced {
-            let is_held = |(number, _): &&Numbered| choices.held.contains(number);
-            tasks().filter(is_held).for_each(|(_, who)| world.holds_back(*who));
+            for held in choices.held() {
+                let task = tasks().find(|(number, _)| *number == held);
+                task.into_iter().for_each(|(_, who)| world.holds_back(*who));
+            }
         }
         drop(choices);
         let task = ready.remove(picked);
