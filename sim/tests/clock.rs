@@ -327,11 +327,17 @@ fn g9_nobody_is_refused_while_there_is_room() {
     // The last is refused; while it comes, the second and the third are there, one of them from its address.
     let dave = &mut history.sessions[3].items;
     dave.retain(|item| matches!(item.what, What::Ended | What::Closed(_)));
-    for (reason, others) in [
-        ("server full", 3), // al is gone, but not for so long that it surely is forgotten
-        ("too many logins pending", 1),
-        ("too many connections from your address", 1),
-        ("too many new connections from your address", 1),
+    // If lines may have to wait, nothing is known of when who was there.
+    let paced = Some(1_000_000);
+    for (lines_per_second_max, reason, others) in [
+        (None, "server full", 3), // al is gone, but not for so long that it surely is forgotten
+        (None, "too many logins pending", 1),
+        (None, "too many connections from your address", 1),
+        (None, "too many new connections from your address", 1),
+        (paced, "server full", 3),
+        (paced, "too many logins pending", 3),
+        (paced, "too many connections from your address", 1),
+        (paced, "too many new connections from your address", 1),
     ] {
         let mut history = history.clone();
         let Item { at, ms, .. } = history.sessions[3].items[0];
@@ -345,7 +351,7 @@ fn g9_nobody_is_refused_while_there_is_room() {
                 connects_per_minute_max: Some(max as u32),
                 ..scenario.limits.clone()
             };
-            let scenario = Scenario { limits, ..scenario.clone() };
+            let scenario = Scenario { limits, lines_per_second_max, ..scenario.clone() };
             let verdict = check(&history, &scenario, &around(&history));
             let refused = verdict
                 .as_ref()
