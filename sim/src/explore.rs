@@ -81,7 +81,7 @@ impl Plan {
         }
         format!(
             "#[test]
-fn {}_holds_under_{}_in_seed_{from}() {{
+fn {}_holds_under_{}_in_{}_{from}() {{
     use seriatim_sim::explore::{{Engine, Plan, explore}};
     use seriatim_sim::swarm::Profile;
     let (engine, profile) = (Engine::{engine:?}, Profile::{profile:?});
@@ -91,7 +91,8 @@ fn {}_holds_under_{}_in_seed_{from}() {{
 }}
 ",
             rule.to_lowercase(),
-            name(*engine)
+            name(*engine),
+            name(*profile)
         )
     }
 }

@@ -315,9 +315,9 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
 }
 
 /// Draws a run on a page.
-fn draw(run: &str, failing: &Failing, html: &Path) -> Result<(), String> {
+fn draw(command: &str, failing: &Failing, html: &Path) -> Result<(), String> {
     let outcome = failing.run(Record { digest: false, trace: true });
-    write_page(&page_of(run, failing, &outcome), html)
+    write_page(&page_of(command, failing, &outcome), html)
 }
 
 fn write_page(page: &str, html: &Path) -> Result<(), String> {
@@ -335,7 +335,16 @@ fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Resu
     say!("{}", story(&failing.scenario, &outcome).trim_end());
     say!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
     if let Some(html) = html {
-        draw(run, &failing, html)?;
+        let seed = run.parse().map(|from| Plan {
+            engine: Engine::Volume,
+            profile,
+            from,
+            seeds: 1,
+            time: None,
+            threads: 1,
+        });
+        let command = seed.map_or_else(|_| format!("cargo sim replay {run}"), |plan| plan.command());
+        draw(&command, &failing, html)?;
     }
     Ok(if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -376,7 +385,7 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
         say!("it might be smaller still: {why}");
     }
     say!("recorded; see it again: cargo sim replay {}", to.display());
-    draw(&to.display().to_string(), &small, html)?;
+    draw(&format!("cargo sim replay {}", to.display()), &small, html)?;
     say!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(())
 }

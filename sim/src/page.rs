@@ -65,13 +65,13 @@ struct Page<'a> {
 
 /// The page of a run whose trace was recorded, for readers who keep the run in a file `failing.json`.
 pub fn page(failing: &Failing, outcome: &Outcome) -> String {
-    page_of("failing.json", failing, outcome)
+    page_of("cargo sim replay failing.json", failing, outcome)
 }
 
-/// The page of a run whose trace was recorded, and which `replay RUN` shows again: a seed, or a file.
-pub fn page_of(run: &str, failing: &Failing, outcome: &Outcome) -> String {
+/// The page of a run whose trace was recorded, and which this command shows again.
+pub fn page_of(command: &str, failing: &Failing, outcome: &Outcome) -> String {
     let again = Again {
-        command: format!("cargo sim replay {run}"),
+        command: command.to_owned(),
         recorded: report::to_text(failing),
         test: regression_test(failing),
     };

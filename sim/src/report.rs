@@ -94,7 +94,8 @@ pub fn story(scenario: &Scenario, outcome: &Outcome) -> String {
         None => conn.to_string(),
     };
     for incident in &outcome.incidents {
-        let who = incident.session.map(|session| name(&outcome.history, session)).unwrap_or_default();
+        let session = incident.session.filter(|&session| session < outcome.history.sessions.len());
+        let who = session.map(|session| name(&outcome.history, session)).unwrap_or_default();
         let line = format!("{:>6} ms    {who:<12} [{}]", incident.now_ms, incident.what);
         lines.push((incident.at, line));
     }

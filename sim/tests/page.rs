@@ -105,11 +105,13 @@ fn what_nobody_did_has_its_row() {
     let failing = Failing { scenario, picks: outcome.picks(), rule: String::new() };
     let data = data(&page(&failing, &outcome));
     let rows = data["rows"].as_array().unwrap();
-    let told: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "incident").collect();
+    let told: Vec<&Value> =
+        rows.iter().filter(|row| row["kind"] == "incident" || row["kind"] == "turn").collect();
     assert_eq!(told.len(), outcome.incidents.len());
     for (row, incident) in told.into_iter().zip(&outcome.incidents) {
         assert_eq!(row["says"], format!("[{}]", incident.what));
         assert_eq!(row["lane"], serde_json::json!(incident.session));
+        assert_eq!(row["kind"] == "turn", incident.is_turn);
         assert!(row["state"].is_null(), "the broker was told nothing");
     }
 }

@@ -1,5 +1,5 @@
-//! Runs that failed once. Each of these tests was printed by `cargo sim shrink`; the last is what `explore` prints of a failure that
-//! another engine alone can bring.
+//! Runs that failed once. Each of these tests was printed by `cargo sim shrink`; the last never failed: it is a
+//! sample of what `explore` prints of a failure that another engine alone can bring.
 
 #[test]
 fn g5_holds_in_run_462f3325() {
@@ -68,7 +68,7 @@ fn g9_holds_in_run_9a827ae9() {
 }
 
 #[test]
-fn g5_holds_under_shuttle_in_seed_7() {
+fn g5_holds_under_shuttle_in_duel_7() {
     use seriatim_sim::explore::{Engine, Plan, explore};
     use seriatim_sim::swarm::Profile;
     let (engine, profile) = (Engine::Shuttle, Profile::Duel);

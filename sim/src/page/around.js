@@ -4,7 +4,7 @@ function tellRun() {
   const broken = run.rule !== "";
   const title = broken ? `${run.rule} broken: ${run.title}` : "No rule was broken";
   $("title").textContent = title;
-  document.title = `${broken ? title : "A run of the simulator"} (${run.command.split(" ").pop()})`;
+  document.title = `${broken ? title : "A run of the simulator"} (${run.command.replace("cargo sim ", "")})`;
   document.querySelector("header").classList.toggle("fine", !broken);
   $("promise").textContent = run.promise && "The promise: " + run.promise;
   $("violation").textContent = run.violation && "What happened: " + violation + ".";

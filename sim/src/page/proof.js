@@ -78,6 +78,7 @@ for (const index of related) {
 function belongs(index) {
   if (related.has(index)) return true;
   const row = rows[index], lane = row.lane ?? row.about;
+  if (row.kind === "turn") return false;
   if (lane === null) return ["shutdown", "incident"].includes(row.kind);
   if (!involved.has(lane)) return false;
   const answered = /^(welcome |error (name-taken|bad-name))/;

@@ -26,11 +26,11 @@ pub(super) struct Story {
 #[derive(Default, Serialize)]
 pub(super) struct Row {
     ms: u64,
-    /// The session that did or saw it; `None` for the broker.
+    /// The session that did or saw it; `None` for the broker, and for an incident that befell no session.
     pub(super) lane: Option<usize>,
     /// Which session it is about, for the broker.
     about: Option<usize>,
-    /// `wrote`, `read`, `ended`, `reset`, `closed`, `broke`, `incident`, or what kind of event it was.
+    /// `wrote`, `read`, `ended`, `reset`, `closed`, `broke`, `incident`, `turn`, or what kind of event it was.
     kind: &'static str,
     /// In words; and the line of the protocol, if it is one.
     #[serde(flatten)]
@@ -154,8 +154,9 @@ impl Story {
     /// Something that nobody did.
     fn incident(&mut self, incident: &Incident) {
         let lane = incident.session.filter(|&session| session < self.lanes.len());
+        let kind = if incident.is_turn { "turn" } else { "incident" };
         let said = Said { says: format!("[{}]", incident.what), ..Said::default() };
-        self.rows.push(Row { ms: incident.now_ms, lane, kind: "incident", said, ..Row::default() });
+        self.rows.push(Row { ms: incident.now_ms, lane, kind, said, ..Row::default() });
     }
 
     /// Something that the broker was told.
