@@ -348,7 +348,7 @@ fn g9_nobody_is_refused_while_there_is_room() {
                 connections_max: max,
                 logins_pending_max: max,
                 connections_per_address_max: Some(max),
-                connects_per_minute_max: Some(max as u32),
+                connects_per_minute_max: u32::try_from(max).ok(),
                 ..scenario.limits.clone()
             };
             let scenario = Scenario { limits, lines_per_second_max, ..scenario.clone() };

@@ -99,7 +99,7 @@ fn drive(queue: &Arc<Queue>, stage: &mut Stage) -> (u64, End) {
             }
             continue;
         }
-        let tasks = || ready.iter().map(|task| task.metadata());
+        let tasks = || ready.iter().map(Runnable::metadata);
         let mut choices = world.choices();
         let picked = choices.task(tasks().map(|(number, _)| *number));
         if world.traced {
