@@ -3,7 +3,7 @@
 use seriatim::Limits;
 use seriatim_sim::choice::Choices;
 use seriatim_sim::engine::volume::run;
-use seriatim_sim::history::{History, Item, What};
+use seriatim_sim::history::{History, Item, SessionHistory, What};
 use seriatim_sim::judge::judge;
 use seriatim_sim::orders::{Answer, Given};
 use seriatim_sim::scenario::{Command, Faults, Op, Order, Scenario, Script, Stop, When};
@@ -360,6 +360,38 @@ fn g9_nobody_is_refused_while_there_is_room() {
             assert_eq!(refused.is_none(), is_believed, "{reason} of {max}: {verdict:?}");
         }
     }
+}
+
+/// Two are told that the server is full, at 0 ms; a third is dropped without a word, later.
+fn dropped(at_ms: u64) -> History {
+    let item = |at, ms, what| Item { at, ms, what };
+    let told = |at| SessionHistory {
+        ms: 0,
+        items: vec![
+            item(at, 0, What::Read("bye server full".to_owned())),
+            item(at + 1, 0, What::Closed(String::new())),
+        ],
+    };
+    let dropped = SessionHistory { ms: at_ms, items: vec![item(9, at_ms, What::Broke)] };
+    History { sessions: vec![told(1), told(3), dropped], ..History::default() }
+}
+
+#[test]
+fn g6_nobody_is_dropped_without_a_word_unless_as_many_as_may_be_are_being_told() {
+    let verdict = |refusals_max, at_ms, until_ms| {
+        let limits = Limits { connections_max: 0, refusals_max, refusal_ms_max: 500, ..Limits::default() };
+        let faults = Faults { until_ms, ..Faults::default() };
+        let client = Script { ops: vec![Op::Connect] };
+        let scenario = Scenario { limits, faults, clients: vec![client; 3], ..Scenario::default() };
+        let history = dropped(at_ms);
+        rule(&history, &scenario, &around(&history))
+    };
+    assert_eq!(verdict(2, 0, 0), None);
+    assert_eq!(verdict(2, 500, 0), None, "they may still be being told");
+    assert_eq!(verdict(2, 501, 0).as_deref(), Some("G6"), "they are not any more");
+    assert_eq!(verdict(3, 0, 0).as_deref(), Some("G6"), "it is not one of those itself");
+    assert_eq!(verdict(2, 5_000, 100), None, "who came while accepting might fail may be told at any time");
+    assert_eq!(verdict(3, 600, 100).as_deref(), Some("G6"), "nor is it then");
 }
 
 #[test]
