@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Outcome;
+use crate::engine::{Happened, Outcome};
 use crate::history::{History, Sent, What, session_of};
 use crate::judge::Violation;
 use crate::page::regression_test;
@@ -81,38 +81,29 @@ pub fn parse(text: &str) -> Result<Failing, String> {
 /// task runs next.
 pub fn story(scenario: &Scenario, outcome: &Outcome) -> String {
     let witness = outcome.violation.as_ref().map_or(&[][..], |violation| &violation.witness);
-    let mut lines: Vec<(u64, String)> = Vec::new();
-    for (session, its) in outcome.history.sessions.iter().enumerate() {
-        let who = name(&outcome.history, session);
-        for (place, item) in its.items.iter().enumerate() {
-            let mark = if witness.contains(&(session, place)) { "=> " } else { "   " };
-            lines.push((item.at, format!("{:>6} ms {mark}{who:<12} {}", item.ms, did(&item.what))));
-        }
-    }
-    let label = |conn| match session_of(conn, outcome.history.sessions.len()) {
-        Some(session) => name(&outcome.history, session),
-        None => conn.to_string(),
-    };
-    for incident in &outcome.incidents {
-        let session = incident.session.filter(|&session| session < outcome.history.sessions.len());
-        let who = session.map(|session| name(&outcome.history, session)).unwrap_or_default();
-        let line = format!("{:>6} ms    {who:<12} [{}]", incident.now_ms, incident.what);
-        lines.push((incident.at, line));
-    }
-    for step in &outcome.trace {
-        let event = words::event(&step.event, label);
-        let mut line = format!("{:>6} ms    {:<12} {}", step.now_ms, "broker", told(&event));
-        for effect in &step.effects {
-            for said in words::effect(effect, scenario.limits.line_bytes_max, label) {
-                let _ = write!(line, "\n{:26}{}", "", told(&said));
-            }
-        }
-        lines.push((step.at, line));
-    }
-    lines.sort_by_key(|(at, _)| *at);
+    let sessions = outcome.history.sessions.len();
+    let names: Vec<String> = (0..sessions).map(|session| name(&outcome.history, session)).collect();
+    let label = |conn| session_of(conn, sessions).map_or_else(|| conn.to_string(), |it| names[it].clone());
     let mut story = String::new();
-    for (_, line) in lines {
-        let _ = writeln!(story, "{line}");
+    for happened in outcome.in_order() {
+        let _ = match happened {
+            Happened::Item(session, place, item) => {
+                let mark = if witness.contains(&(session, place)) { "=> " } else { "   " };
+                let who = &names[session];
+                writeln!(story, "{:>6} ms {mark}{who:<12} {}", item.ms, did(&item.what))
+            }
+            Happened::Incident(session, incident) => {
+                let who = session.map_or("", |session| &names[session]);
+                writeln!(story, "{:>6} ms    {who:<12} [{}]", incident.now_ms, incident.what)
+            }
+            Happened::Step(step) => {
+                let event = words::event(&step.event, label);
+                let _ = writeln!(story, "{:>6} ms    {:<12} {}", step.now_ms, "broker", told(&event));
+                let limit = scenario.limits.line_bytes_max;
+                let ordered = step.effects.iter().flat_map(|effect| words::effect(effect, limit, label));
+                ordered.into_iter().try_for_each(|said| writeln!(story, "{:26}{}", "", told(&said)))
+            }
+        };
     }
     if let Some(violation) = &outcome.violation {
         let _ = writeln!(story, "{violation}");

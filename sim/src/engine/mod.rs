@@ -18,7 +18,7 @@ use seriatim::server::{Shutdown, start};
 
 use crate::choice::{Choice, Choices};
 use crate::client;
-use crate::history::{History, Recorder};
+use crate::history::{History, Item, Recorder};
 use crate::judge::{Violation, judge};
 use crate::marks::Marks;
 use crate::net::{Net, SimListener};
@@ -87,7 +87,34 @@ pub(crate) fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     ran.map_err(|_| MESSAGE.take().replace('\n', " "))
 }
 
+/// One thing that happened in a run.
+pub(crate) enum Happened<'a> {
+    /// A client did or saw something: its session, and the place in its history.
+    Item(usize, usize, &'a Item),
+    /// The broker was told of something.
+    Step(&'a Step),
+    /// Something befell a session, or all.
+    Incident(Option<usize>, &'a Incident),
+}
+
 impl Outcome {
+    /// All that happened, in the one order in which it did.
+    pub(crate) fn in_order(&self) -> Vec<Happened<'_>> {
+        let sessions = &self.history.sessions;
+        let mut all: Vec<(u64, Happened<'_>)> = Vec::new();
+        for (session, its) in sessions.iter().enumerate() {
+            let items = its.items.iter().enumerate();
+            all.extend(items.map(|(place, item)| (item.at, Happened::Item(session, place, item))));
+        }
+        all.extend(self.trace.iter().map(|step| (step.at, Happened::Step(step))));
+        all.extend(self.incidents.iter().map(|incident| {
+            let session = incident.session.filter(|&session| session < sessions.len());
+            (incident.at, Happened::Incident(session, incident))
+        }));
+        all.sort_by_key(|&(at, _)| at);
+        all.into_iter().map(|(_, happened)| happened).collect()
+    }
+
     /// How often a task whose turn it was began to be held back.
     pub fn preemptions(&self) -> usize {
         self.taken.iter().filter(|choice| choice.preempts).count()

@@ -7,7 +7,7 @@ use super::lanes::{Lane, lanes};
 use super::state::{After, Broker};
 use super::words;
 use crate::client;
-use crate::engine::Outcome;
+use crate::engine::{Happened, Outcome};
 use crate::history::{Item, What, session_of};
 use crate::shrink::Failing;
 use crate::world::{Incident, Step};
@@ -81,13 +81,13 @@ impl Story {
             passed: history.sessions.iter().map(|_| Passed::default()).collect(),
         };
         let mut broker = Broker::new(&failing.scenario);
-        for (_, happened) in in_order(outcome) {
+        for happened in outcome.in_order() {
             match happened {
-                Happened::Item(session, item) => {
+                Happened::Item(session, _, item) => {
                     story.item(session, item, failing, history.recipients_max);
                 }
                 Happened::Step(step) => story.step(&mut broker, step, failing),
-                Happened::Incident(incident) => story.incident(incident),
+                Happened::Incident(session, incident) => story.incident(session, incident),
             }
         }
         let witness = outcome.violation.iter().flat_map(|violation| &violation.witness);
@@ -152,8 +152,7 @@ impl Story {
     }
 
     /// Something that nobody did.
-    fn incident(&mut self, incident: &Incident) {
-        let lane = incident.session.filter(|&session| session < self.lanes.len());
+    fn incident(&mut self, lane: Option<usize>, incident: &Incident) {
         let kind = if incident.is_turn { "turn" } else { "incident" };
         let said = Said { says: format!("[{}]", incident.what), ..Said::default() };
         self.rows.push(Row { ms: incident.now_ms, lane, kind, said, ..Row::default() });
@@ -199,24 +198,4 @@ impl Story {
             Effect::StopReading(_) | Effect::VerifyPassword { .. } | Effect::Stop => {}
         }
     }
-}
-
-/// One thing that happened.
-enum Happened<'a> {
-    Item(usize, &'a Item),
-    Step(&'a Step),
-    Incident(&'a Incident),
-}
-
-/// All that happened, with its stamp.
-fn in_order(outcome: &Outcome) -> Vec<(u64, Happened<'_>)> {
-    let sessions = outcome.history.sessions.iter().enumerate();
-    let items =
-        sessions.flat_map(|(session, its)| its.items.iter().map(move |item| (item.at, session, item)));
-    let items = items.map(|(at, session, item)| (at, Happened::Item(session, item)));
-    let steps = outcome.trace.iter().map(|step| (step.at, Happened::Step(step)));
-    let incidents = outcome.incidents.iter().map(|incident| (incident.at, Happened::Incident(incident)));
-    let mut all: Vec<_> = items.chain(steps).chain(incidents).collect();
-    all.sort_by_key(|&(at, _)| at);
-    all
 }
