@@ -314,12 +314,6 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", path.display())
 }
 
-/// Draws a run on a page.
-fn draw(command: &str, failing: &Failing, html: &Path) -> Result<(), String> {
-    let outcome = failing.run(Record { digest: false, trace: true });
-    write_page(&page_of(command, failing, &outcome), html)
-}
-
 fn write_page(page: &str, html: &Path) -> Result<(), String> {
     fs::write(html, page).map_err(|error| cannot_write(html, &error))?;
     say!("look at it in a browser: {}", html.display());
@@ -328,25 +322,27 @@ fn write_page(page: &str, html: &Path) -> Result<(), String> {
 
 fn replay(run: &str, profile: Profile, trace: bool, html: Option<&Path>) -> Result<ExitCode, String> {
     let (failing, mut outcome) = find(run, profile, Record { digest: false, trace: true })?;
+    let page = html.map(|html| (html, page_of(&command_of(run, profile), &failing, &outcome)));
     if !trace {
         outcome.trace.clear();
         outcome.incidents.retain(|incident| !incident.is_turn);
     }
     say!("{}", story(&failing.scenario, &outcome).trim_end());
     say!("{} decisions, {} of them not ordinary", failing.picks.len(), failing.specials());
-    if let Some(html) = html {
-        let seed = run.parse().map(|from| Plan {
-            engine: Engine::Volume,
-            profile,
-            from,
-            seeds: 1,
-            time: None,
-            threads: 1,
-        });
-        let command = seed.map_or_else(|_| format!("cargo sim replay {run}"), |plan| plan.command());
-        draw(&command, &failing, html)?;
+    if let Some((html, page)) = page {
+        write_page(&page, html)?;
     }
     Ok(if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What shows a run again.
+fn command_of(run: &str, profile: Profile) -> String {
+    match run.parse() {
+        Ok(from) => {
+            Plan { engine: Engine::Volume, profile, from, seeds: 1, time: None, threads: 1 }.command()
+        }
+        Err(_) => format!("cargo sim replay {run}"),
+    }
 }
 
 fn shrink_run(run: &str, profile: Profile, to: &Path, html: &Path) -> Result<ExitCode, String> {
@@ -384,8 +380,9 @@ fn shrink_to(failing: Failing, to: &Path, html: &Path) -> Result<(), String> {
         let why = if signal::asked() { "Ctrl-C ended it" } else { "the effort for that was spent" };
         say!("it might be smaller still: {why}");
     }
-    say!("recorded; see it again: cargo sim replay {}", to.display());
-    draw(&format!("cargo sim replay {}", to.display()), &small, html)?;
+    let command = format!("cargo sim replay {}", to.display());
+    say!("recorded; see it again: {command}");
+    write_page(&page_of(&command, &small, &outcome), html)?;
     say!("a test that fails as long as this does:\n\n{}", regression_test(&small));
     Ok(())
 }
