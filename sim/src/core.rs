@@ -38,10 +38,6 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    fn new(rule: &'static str, what: String) -> Wrong {
-        Wrong { rule, what }
-    }
-
     fn at(self, place: impl fmt::Debug) -> Wrong {
         Wrong { what: format!("behind {place:?}: {}", self.what), ..self }
     }
@@ -86,16 +82,9 @@ type Point = (Vec<usize>, Vec<usize>);
 /// # Errors
 /// What went wrong.
 pub fn exhaust(scripts: &[Vec<Move>], events: &mut u64) -> Result<Count, Wrong> {
-    let mut state = State::new(Limits::default(), [0, 0]);
-    for client in 0..scripts.len() {
-        let effects = step(&mut state, Event::Connected(conn(client), Origin::Exempt));
-        if !effects.is_empty() {
-            return Err(Wrong::new("protocol", format!("connecting had effects: {effects:?}")));
-        }
-    }
     let mut count = Count { interleavings: 0, points: 0 };
     let mut level: BTreeMap<Point, (Tried, u64)> = BTreeMap::new();
-    level.insert((vec![0; scripts.len()], Vec::new()), (Tried::new(state, scripts.len()), 1));
+    level.insert((vec![0; scripts.len()], Vec::new()), (Tried::connected(scripts.len())?, 1));
     loop {
         let mut next: BTreeMap<Point, (Tried, u64)> = BTreeMap::new();
         for ((progress, left), (tried, ways)) in &level {
@@ -114,7 +103,7 @@ pub fn exhaust(scripts: &[Vec<Move>], events: &mut u64) -> Result<Count, Wrong> 
                     Some((same, all)) if *same == after => *all += ways,
                     Some(_) => {
                         let what = "what was done in another order leads to another state".to_owned();
-                        return Err(Wrong::new("protocol", what).at((progress, left)));
+                        return Err(Wrong { rule: "protocol", what }.at((progress, left)));
                     }
                     None => drop(next.insert((progress, left), (after, *ways))),
                 }
@@ -134,11 +123,7 @@ pub fn exhaust(scripts: &[Vec<Move>], events: &mut u64) -> Result<Count, Wrong> 
 /// # Errors
 /// What went wrong.
 pub fn exhaust_with_departures(scripts: &[Vec<Move>], events: &mut u64) -> Result<u64, Wrong> {
-    let mut state = State::new(Limits::default(), [0, 0]);
-    for client in 0..scripts.len() {
-        let _nothing = step(&mut state, Event::Connected(conn(client), Origin::Exempt));
-    }
-    let tried = Tried::new(state, scripts.len());
+    let tried = Tried::connected(scripts.len())?;
     depart(&tried, scripts, &mut vec![Some(0); scripts.len()], &mut Vec::new(), events)
 }
 
@@ -183,8 +168,16 @@ struct Tried {
 }
 
 impl Tried {
-    fn new(state: State, clients: usize) -> Tried {
-        Tried { state, names: vec![None; clients] }
+    /// So many clients are connected, and nobody has said anything.
+    fn connected(clients: usize) -> Result<Tried, Wrong> {
+        let mut state = State::new(Limits::default(), [0, 0]);
+        for client in 0..clients {
+            let effects = step(&mut state, Event::Connected(conn(client), Origin::Exempt));
+            if !effects.is_empty() {
+                return Err(Wrong { rule: "protocol", what: format!("connecting had effects: {effects:?}") });
+            }
+        }
+        Ok(Tried { state, names: vec![None; clients] })
     }
 
     /// Who holds a name. The names here are ASCII.
