@@ -88,14 +88,10 @@ const SAYS: usize = 500;
 /// Everybody logs in, and then says one thing after another to its neighbour.
 fn pairs(limits: &Limits) -> Vec<Event> {
     let conns = || (0..PAIRED).map(ConnId);
-    let mut lines: Vec<Vec<Request>> = conns().map(|conn| said_to_neighbour(limits, conn)).collect();
-    lines.iter_mut().for_each(|lines| lines.reverse());
-    let connected = conns().map(|conn| Event::Connected(conn, Origin::Exempt));
-    let mut events: Vec<Event> = connected.collect();
-    for _ in 0..=SAYS {
-        events.extend(
-            conns().zip(&mut lines).filter_map(|(conn, lines)| Some(Event::Requested(conn, lines.pop()?))),
-        );
+    let lines: Vec<Vec<Request>> = conns().map(|conn| said_to_neighbour(limits, conn)).collect();
+    let mut events: Vec<Event> = conns().map(|conn| Event::Connected(conn, Origin::Exempt)).collect();
+    for line in 0..=SAYS {
+        events.extend(conns().zip(&lines).map(|(conn, lines)| Event::Requested(conn, lines[line].clone())));
     }
     events
 }

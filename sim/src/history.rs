@@ -245,14 +245,14 @@ pub(crate) fn delivered(line: &str) -> Option<Delivered<'_>> {
 pub struct Recorder {
     /// Orders what clients do and see, and whatever else is written down.
     stamp: AtomicU64,
-    /// How much clients have done and seen.
-    items: AtomicU64,
     inner: Mutex<Recorded>,
 }
 
 #[derive(Debug, Default)]
 struct Recorded {
     history: History,
+    /// How much clients have done and seen.
+    items: u64,
     /// What each session still has to get: answers, and the end if it asked for that. `None`: it is over.
     waits: Vec<Option<usize>>,
     /// All of these together.
@@ -293,7 +293,7 @@ impl Recorder {
 
     /// How much clients have done and seen so far, whatever else is written down.
     pub fn items(&self) -> u64 {
-        self.items.load(Ordering::SeqCst)
+        lock(&self.inner).items
     }
 
     /// A connection was made at this moment; returns the number of its session.
@@ -319,7 +319,7 @@ impl Recorder {
             inner.waits[session] = now;
             inner.waiting = inner.waiting + now.unwrap_or_default() - before;
         }
-        self.items.fetch_add(1, Ordering::SeqCst);
+        inner.items += 1;
         let at = self.stamp();
         inner.history.sessions[session].items.push(Item { at, ms: now.0, what });
     }

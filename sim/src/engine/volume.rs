@@ -20,7 +20,7 @@ type Numbered = (u64, Who);
 #[derive(Default)]
 struct Queue {
     ready: Mutex<VecDeque<Runnable<Numbered>>>,
-    tasks: Mutex<Vec<(Who, Task<(), Numbered>)>>,
+    tasks: Mutex<Vec<Task<(), Numbered>>>,
     next: AtomicU64,
     server_over: AtomicBool,
 }
@@ -35,20 +35,20 @@ impl Queue {
         let mut tasks = lock(&self.tasks);
         // Those that have ended are of no more interest; looking for them pays when there are many.
         if tasks.len() >= 64 && tasks.len().is_power_of_two() {
-            tasks.retain(|(_, task)| !task.is_finished());
+            tasks.retain(|task| !task.is_finished());
         }
-        tasks.push((who, task));
+        tasks.push(task);
     }
 
     /// The server's tasks are gone, wherever they were, or all.
     fn end(&self, all: bool) {
+        let ends = |(_, who): &Numbered| all || who.is_server();
         let (ending, rest): (Vec<_>, Vec<_>) =
-            lock(&self.tasks).drain(..).partition(|(who, _)| all || who.is_server());
+            lock(&self.tasks).drain(..).partition(|task| ends(task.metadata()));
         *lock(&self.tasks) = rest;
         drop(ending); // that cancels them: each is scheduled a last time, to be dropped
         let ready = std::mem::take(&mut *lock(&self.ready));
-        let (ended, rest): (Vec<_>, Vec<_>) =
-            ready.into_iter().partition(|task| all || task.metadata().1.is_server());
+        let (ended, rest): (Vec<_>, Vec<_>) = ready.into_iter().partition(|task| ends(task.metadata()));
         *lock(&self.ready) = rest.into();
         drop(ended);
     }
