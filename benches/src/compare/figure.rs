@@ -48,6 +48,16 @@ impl Figure {
         }
     }
 
+    /// Of a thousand times, how many are less. `None` for what is no such time.
+    pub(crate) fn thousandth(self) -> Option<usize> {
+        match self {
+            Figure::MedianMicros => Some(500),
+            Figure::P99Micros => Some(990),
+            Figure::P999Micros => Some(999),
+            _ => None,
+        }
+    }
+
     /// Whether it says something of the broker that can be compared.
     pub(crate) fn is_compared(self) -> bool {
         !matches!(self, Figure::ServerShare | Figure::GeneratorShare | Figure::IdleCpuPercent)

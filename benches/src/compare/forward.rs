@@ -1,5 +1,6 @@
 //! The bare forwarder: the least that a broker must do. It reads, and writes what it has read to whoever it is for; it looks
-//! at nothing. `s0007` sends to `r0007`; whatever `s0000` sends goes to every receiver if it is sent to `all`.
+//! at nothing. `s0007` sends to `r0007`; whatever `s0000` sends goes to every receiver if it is sent to `all`;
+//! `a0007` and `b0007` send to each other.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -97,14 +98,17 @@ impl Forwarder {
 
     /// Who receives what this one sends.
     fn partner(&self, number: usize) -> usize {
-        let number_of = |name: &str| name.get(1..).and_then(|digits| digits.parse::<usize>().ok());
-        let name = &self.conns[number].name;
-        let index = number_of(name).unwrap_or(0);
-        if name.starts_with('s') {
-            return self.receivers.get(index).copied().unwrap_or(number);
-        }
-        let is_sender = |conn: &Conn| conn.name.starts_with('s') && number_of(&conn.name) == Some(index);
-        self.conns.iter().position(is_sender).unwrap_or(number)
+        let (kind, digits) = self.conns[number].name.split_at_checked(1).unwrap_or_default();
+        let partner = match kind {
+            "s" => digits.parse().ok().and_then(|index: usize| self.receivers.get(index).copied()),
+            "a" => self.named("b", digits),
+            _ => self.named("a", digits),
+        };
+        partner.unwrap_or(number)
+    }
+
+    fn named(&self, kind: &str, digits: &str) -> Option<usize> {
+        self.conns.iter().position(|conn| conn.name.strip_prefix(kind) == Some(digits))
     }
 
     fn write(&mut self, number: usize, bytes: &[u8]) -> std::io::Result<()> {

@@ -135,6 +135,11 @@ impl Talk {
         number
     }
 
+    /// How many speak so far: the number of the next one.
+    pub(crate) fn senders(&self) -> usize {
+        self.senders.len()
+    }
+
     /// Gives the sender with this number its first turn, and times it and those to come.
     pub(crate) fn begin(&mut self, sender: usize) {
         self.timed = sender;

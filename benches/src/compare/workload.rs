@@ -19,8 +19,9 @@ const IDLE_CONNECTIONS: u64 = 10_000;
 /// The most connections that a broker has to bear that is slow at logging them in.
 const SLOW_CONNECTIONS_MAX: u64 = 1000;
 
-/// How long a talk is measured at most, and whoever does nothing.
+/// How long a talk is measured at most, two who answer each other, and whoever does nothing.
 const TALK_MAX: Duration = Duration::from_millis(1500);
+const ROUND_TRIPS_MAX: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(5);
 
 /// How many messages are under way in all when the number of connections grows.
@@ -49,17 +50,23 @@ pub(crate) enum Work {
         /// How many messages of each sender may be under way.
         window: u64,
     },
-    /// Two who answer each other, beside so many pairs who talk.
-    RoundTrip {
-        /// How many.
-        beside: usize,
-    },
+    /// Two who answer each other, beside others who talk without a pause.
+    RoundTrip(Beside),
     /// Connections that do nothing.
     Idle,
     /// Connections that log in.
     Logins,
     /// Connections that log in and leave again.
     Churn,
+}
+
+/// Who talks beside two who answer each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Beside {
+    /// So many pairs; of none, nobody.
+    Pairs(usize),
+    /// One who talks to so many recipients.
+    FanOut(usize),
 }
 
 /// A workload.
@@ -86,20 +93,25 @@ const fn beside(name: &'static str, connections: usize) -> Workload {
     Workload { name, work, amount: 2_000_000 }
 }
 
+const fn round_trip(name: &'static str, beside: Beside, amount: u64) -> Workload {
+    Workload { name, work: Work::RoundTrip(beside), amount }
+}
+
 const fn fan_out(name: &'static str, senders: usize, recipients: usize, window: u64) -> Workload {
     Workload { name, work: Work::FanOut { senders, recipients, window }, amount: 4_000_000 }
 }
 
 /// All workloads, in the order of the table.
-pub(crate) const WORKLOADS: [Workload; 19] = [
+pub(crate) const WORKLOADS: [Workload; 20] = [
     pairs("pairs", 50, 64, 256, 3_000_000),
     pairs("pairs-1k", 50, 1024, 256, 1_000_000),
     fan_out("fan-out-1-50", 1, 50, 256),
     fan_out("fan-out-4-50", 4, 50, 256),
     fan_out("fan-out-1-1000", 1, 1000, 64),
     fan_out("fan-out-4-1000", 4, 1000, 64),
-    Workload { name: "round-trip", work: Work::RoundTrip { beside: 0 }, amount: 20_000 },
-    Workload { name: "round-trip-loaded", work: Work::RoundTrip { beside: 50 }, amount: 500 },
+    round_trip("round-trip", Beside::Pairs(0), 20_000),
+    round_trip("round-trip-loaded", Beside::Pairs(50), 500),
+    round_trip("round-trip-fan-out", Beside::FanOut(1000), 200),
     Workload { name: "idle", work: Work::Idle, amount: IDLE_CONNECTIONS },
     Workload { name: "logins", work: Work::Logins, amount: 8_000 },
     Workload { name: "churn", work: Work::Churn, amount: 8_000 },
@@ -120,7 +132,7 @@ impl Workload {
         let many = match self.work {
             Work::Pairs { pairs, idle, .. } => 2 * pairs + idle > 2000,
             Work::Logins | Work::Churn => true,
-            Work::FanOut { .. } | Work::RoundTrip { .. } | Work::Idle => false,
+            Work::FanOut { .. } | Work::RoundTrip(_) | Work::Idle => false,
         };
         self.text_bytes() <= broker.dialect.text_bytes_max() && (broker.logs_in_fast || !many)
     }
@@ -146,7 +158,7 @@ impl Workload {
             Work::FanOut { senders, recipients, window } => {
                 world.fan_out(senders, recipients, window, amount)
             }
-            Work::RoundTrip { beside } => world.round_trip(beside, amount),
+            Work::RoundTrip(beside) => world.round_trip(beside, amount),
             Work::Idle if broker.logs_in_fast => world.idle(amount),
             Work::Idle => world.idle(amount.min(SLOW_CONNECTIONS_MAX)),
             Work::Logins => world.logins(amount),
@@ -177,6 +189,18 @@ fn name(prefix: char, number: usize) -> String {
 
 fn names(prefix: char, count: usize) -> Vec<String> {
     (0..count).map(|number| name(prefix, number)).collect()
+}
+
+/// What some turns took, in microseconds, as these figures say it.
+fn times(turns: &[Duration], figures: &[Figure]) -> Vec<Measured> {
+    let mut turns = turns.to_vec();
+    turns.sort_unstable();
+    let last = turns.len().saturating_sub(1);
+    // Of a thousand, so many took less.
+    let at = |thousandth: usize| {
+        turns.get((turns.len() * thousandth / 1000).min(last)).map_or(0.0, Duration::as_secs_f64) * 1e6
+    };
+    figures.iter().filter_map(|&figure| Some((figure, at(figure.thousandth()?)))).collect()
 }
 
 impl World<'_> {
@@ -286,21 +310,21 @@ impl World<'_> {
         self.measure(&mut talk, each * count as u64)
     }
 
-    fn fan_out(
+    /// Lets some talk to all of the recipients, each `each` messages.
+    fn join_fan_out(
         &self,
+        talk: &mut Talk,
         senders: usize,
         recipients: usize,
         window: u64,
-        amount: u64,
-    ) -> Result<Vec<Measured>, String> {
+        each: u64,
+    ) -> Result<(), String> {
         const GROUP: &str = "all";
         let (mut speakers, mut listeners) = (self.log_in('s', senders)?, self.log_in('r', recipients)?);
         client::converse(&mut listeners, |_| self.dialect.join(GROUP))?;
         self.settle(&mut speakers)?;
         self.settle(&mut listeners)?;
         let members = names('r', recipients);
-        let mut talk = Talk::new()?;
-        let each = amount.div_ceil((senders * recipients) as u64);
         for (number, client) in speakers.into_iter().enumerate() {
             let client = talk.join(client, self.receiver("", 64, []), Then::Acknowledge)?;
             talk.speak(client, self.record(number, To::Group(GROUP, &members), 64), recipients, window, each);
@@ -310,40 +334,61 @@ impl World<'_> {
             let senders = names('s', senders).into_iter().enumerate();
             talk.join(client, Receiver::new(self.dialect, address, 64, senders), Then::Acknowledge)?;
         }
+        Ok(())
+    }
+
+    fn fan_out(
+        &self,
+        senders: usize,
+        recipients: usize,
+        window: u64,
+        amount: u64,
+    ) -> Result<Vec<Measured>, String> {
+        let mut talk = Talk::new()?;
+        let each = amount.div_ceil((senders * recipients) as u64);
+        self.join_fan_out(&mut talk, senders, recipients, window, each)?;
         self.measure(&mut talk, each * (senders * recipients) as u64)
     }
 
-    fn round_trip(&self, beside: usize, amount: u64) -> Result<Vec<Measured>, String> {
-        let mut talk = Talk::new()?;
-        self.join_pairs(&mut talk, beside, 64, 256, u64::MAX)?;
-        let (one, other) = (beside, beside + 1);
-        let (one_name, other_name) = (name('s', one), name('r', one));
+    /// Lets two answer each other, and says by which number the one speaks who begins.
+    fn join_two(&self, talk: &mut Talk) -> Result<usize, String> {
+        let (one, other) = (talk.senders(), talk.senders() + 1);
+        let (one_name, other_name) = (name('a', 0), name('b', 0));
         let mut clients =
             client::log_in(self.address(), self.dialect, &[one_name.clone(), other_name.clone()], 2)?;
-        let (Some(second), Some(first)) = (clients.pop(), clients.pop()) else { return Ok(Vec::new()) };
+        let (Some(second), Some(first)) = (clients.pop(), clients.pop()) else {
+            return Err("two have logged in and are not there".to_owned());
+        };
         let listens = self.receiver(&one_name, 64, [(other, other_name.clone())]);
         let first = talk.join(first, listens, Then::Turn(one))?;
         let listens = self.receiver(&other_name, 64, [(one, one_name.clone())]);
         let second = talk.join(second, listens, Then::Turn(other))?;
         talk.speak(first, self.record(one, To::Peer(&other_name), 64), 1, 0, u64::MAX);
         talk.speak(second, self.record(other, To::Peer(&one_name), 64), 1, 0, u64::MAX);
+        Ok(one)
+    }
+
+    fn round_trip(&self, beside: Beside, amount: u64) -> Result<Vec<Measured>, String> {
+        let mut talk = Talk::new()?;
+        match beside {
+            Beside::Pairs(count) => {
+                self.join_pairs(&mut talk, count, 64, 256, u64::MAX)?;
+            }
+            Beside::FanOut(recipients) => self.join_fan_out(&mut talk, 1, recipients, 64, u64::MAX)?,
+        }
+        let one = self.join_two(&mut talk)?;
         talk.begin(one);
+        let begin = Instant::now();
         let warm = usize::try_from(amount / 10).unwrap_or(0);
-        talk.run(|talk| talk.turns().len() >= warm)?;
+        talk.run(|talk| talk.turns().len() >= warm || begin.elapsed() >= ROUND_TRIPS_MAX / 3)?;
+        let warm = talk.turns().len();
         let start = self.moment(talk.delivered())?;
-        talk.run(|talk| talk.turns().len() as u64 >= amount + warm as u64)?;
-        let mut turns: Vec<Duration> = talk.turns()[warm..].to_vec();
-        turns.sort_unstable();
-        // Of a thousand, so many took less.
-        let at = |thousandth: usize| {
-            let last = turns.len().saturating_sub(1);
-            turns.get((turns.len() * thousandth / 1000).min(last)).map_or(0.0, Duration::as_secs_f64) * 1e6
-        };
-        let mut measured = vec![
-            (Figure::MedianMicros, at(500)),
-            (Figure::P99Micros, at(990)),
-            (Figure::P999Micros, at(999)),
-        ];
+        talk.run(|talk| {
+            let count = (talk.turns().len() - warm) as u64;
+            count >= amount || count > 0 && start.at.elapsed() >= ROUND_TRIPS_MAX
+        })?;
+        let figures = [Figure::MedianMicros, Figure::P99Micros, Figure::P999Micros];
+        let mut measured = times(&talk.turns()[warm..], &figures);
         measured.extend(self.since(
             &start,
             talk.delivered(),
@@ -390,5 +435,18 @@ impl World<'_> {
         // Whoever asks now asks behind all who have left.
         self.settle(&mut stays)?;
         self.since(&start, amount, Figure::LoginsPerSecond, Figure::CpuPerLogin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_some_times_it_is_said_what_most_are_less_than() {
+        let turns: Vec<Duration> = (0..200).rev().map(Duration::from_micros).collect();
+        let figures = [Figure::MedianMicros, Figure::P99Micros, Figure::P999Micros];
+        let shown = times(&turns, &figures).into_iter().map(|(figure, micros)| figure.show(micros));
+        assert_eq!(shown.collect::<Vec<_>>(), ["100", "198", "199"]);
     }
 }
