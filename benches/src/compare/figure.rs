@@ -11,7 +11,7 @@ pub(crate) enum Figure {
     ServerShare,
     /// How much of a processor the load generator has used, in per cent: at 100 it is the generator that is measured.
     GeneratorShare,
-    /// Half of the round trips took less, in microseconds.
+    /// Half of the round trips, or of the messages, took less, in microseconds.
     MedianMicros,
     /// 99 of 100 took less.
     P99Micros,

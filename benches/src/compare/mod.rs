@@ -119,8 +119,7 @@ fn seriatim(name: &str, file: &Path) -> Result<Broker, String> {
 pub(crate) fn check(server: &Path) -> Result<(), String> {
     let brokers = [seriatim("seriatim", server)?];
     for workload in &WORKLOADS {
-        let amount = (workload.amount / 50).max(100);
-        outcome::compare(workload, &brokers, 1, amount, |_| ())?;
+        outcome::compare(workload, &brokers, 1, workload.little(), |_| ())?;
         println!("{}: nothing lost, double, out of order or changed", workload.name);
     }
     Ok(())

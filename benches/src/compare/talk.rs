@@ -15,6 +15,9 @@ use crate::compare::record::Record;
 /// The most bytes that one read brings.
 const READ_BYTES_MAX: usize = 256 * 1024;
 
+/// How many connections with news one wait brings.
+const EVENTS_MAX: usize = 256;
+
 /// How long nothing may arrive before what is missing counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -25,6 +28,8 @@ pub(crate) enum Then {
     Acknowledge,
     /// This sender's turn has come.
     Turn(usize),
+    /// The turn of its sender is over, and nobody's has come.
+    End,
 }
 
 /// One who says the same thing again and again.
@@ -63,6 +68,7 @@ struct Line {
 /// Clients who talk.
 pub(crate) struct Talk {
     epoll: OwnedFd,
+    events: Vec<epoll::Event>,
     lines: Vec<Line>,
     senders: Vec<Sender>,
     buffer: Vec<u8>,
@@ -83,8 +89,10 @@ impl Talk {
     /// Whatever the operating system says.
     pub(crate) fn new() -> Result<Talk, String> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| error.to_string())?;
+        let nothing = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         Ok(Talk {
             epoll,
+            events: vec![nothing; EVENTS_MAX],
             lines: Vec::new(),
             senders: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX],
@@ -140,7 +148,7 @@ impl Talk {
         self.senders.len()
     }
 
-    /// Gives the sender with this number its first turn, and times it and those to come.
+    /// Gives the sender with this number a turn, and times it and those that follow from it.
     pub(crate) fn begin(&mut self, sender: usize) {
         self.timed = sender;
         self.senders[sender].allowed += 1;
@@ -165,7 +173,7 @@ impl Talk {
         self.delivered
     }
 
-    /// How long each turn of the first who took turns has taken so far, until the answer was there.
+    /// How long each turn that was timed has taken so far, until the answer was there, or the message if nobody answers.
     pub(crate) fn turns(&self) -> &[Duration] {
         &self.turns
     }
@@ -175,31 +183,48 @@ impl Talk {
     /// # Errors
     /// Something is lost, double, out of order or changed, or a connection is broken.
     pub(crate) fn run(&mut self, done: impl Fn(&Talk) -> bool) -> Result<(), String> {
-        let mut events =
-            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 256];
-        let silence = Timespec::try_from(SILENCE_MAX).map_err(|error| error.to_string())?;
         loop {
             self.send()?;
             if done(self) {
                 return Ok(());
             }
-            let count = match epoll::wait(&self.epoll, &mut events, Some(&silence)) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.to_string()),
-                Ok(0) => return Err(self.lost()),
-                Ok(count) => count,
-            };
-            for event in &events[..count] {
-                let (flags, data) = (event.flags, event.data);
-                let number = usize::try_from(data.u64()).unwrap_or(usize::MAX);
-                if flags.contains(epoll::EventFlags::OUT) {
-                    self.write(number)?;
-                }
-                if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
-                    self.read(number)?;
-                }
+            if !self.wait(SILENCE_MAX)? {
+                return Err(self.lost());
             }
         }
+    }
+
+    /// Lets time pass until that moment. Whatever comes meanwhile is taken.
+    ///
+    /// # Errors
+    /// As for [`Talk::run`], but nothing needs to come.
+    pub(crate) fn pause(&mut self, until: Instant) -> Result<(), String> {
+        loop {
+            self.send()?;
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(());
+            }
+            self.wait(rest)?;
+        }
+    }
+
+    /// Waits until something happens, at most so long, and sees to it. Says whether anything has happened.
+    fn wait(&mut self, longest: Duration) -> Result<bool, String> {
+        let longest = Timespec::try_from(longest).map_err(|error| error.to_string())?;
+        let wait = || epoll::wait(&self.epoll, &mut self.events[..], Some(&longest));
+        let count = rustix::io::retry_on_intr(wait).map_err(|error| error.to_string())?;
+        for i in 0..count {
+            let epoll::Event { flags, data, .. } = self.events[i];
+            let number = usize::try_from(data.u64()).unwrap_or(usize::MAX);
+            if flags.contains(epoll::EventFlags::OUT) {
+                self.write(number)?;
+            }
+            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+                self.read(number)?;
+            }
+        }
+        Ok(count > 0)
     }
 
     fn lost(&self) -> String {
@@ -272,13 +297,17 @@ impl Talk {
             *delivered += 1;
             senders[from].arrived(number, then == Then::Acknowledge);
             mark(senders, dirty, from);
-            if let Then::Turn(next) = then {
-                if next == *timed {
-                    turns.push(turn_began.elapsed());
-                    *turn_began = Instant::now();
+            match then {
+                Then::Acknowledge => {}
+                Then::Turn(next) => {
+                    if next == *timed {
+                        turns.push(turn_began.elapsed());
+                        *turn_began = Instant::now();
+                    }
+                    senders[next].allowed += 1;
+                    mark(senders, dirty, next);
                 }
-                senders[next].allowed += 1;
-                mark(senders, dirty, next);
+                Then::End => turns.push(turn_began.elapsed()),
             }
         };
         let taken = line.receiver.take(bytes, on_delivery, &mut line.out)?;

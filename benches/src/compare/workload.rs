@@ -50,6 +50,13 @@ pub(crate) enum Work {
         /// How many messages of each sender may be under way.
         window: u64,
     },
+    /// So many senders say something to a receiver each, one after the other, with pauses.
+    Trickle {
+        /// How many.
+        pairs: usize,
+        /// The time from one message to the next.
+        every: Duration,
+    },
     /// Two who answer each other, beside others who talk without a pause.
     RoundTrip(Beside),
     /// Connections that do nothing.
@@ -75,7 +82,7 @@ pub(crate) struct Workload {
     pub(crate) name: &'static str,
     /// What it is.
     pub(crate) work: Work,
-    /// How much of it makes one run: deliveries, round trips or connections.
+    /// How much of it makes one run: deliveries, round trips, messages or connections.
     pub(crate) amount: u64,
 }
 
@@ -102,7 +109,7 @@ const fn fan_out(name: &'static str, senders: usize, recipients: usize, window: 
 }
 
 /// All workloads, in the order of the table.
-pub(crate) const WORKLOADS: [Workload; 20] = [
+pub(crate) const WORKLOADS: [Workload; 21] = [
     pairs("pairs", 50, 64, 256, 3_000_000),
     pairs("pairs-1k", 50, 1024, 256, 1_000_000),
     fan_out("fan-out-1-50", 1, 50, 256),
@@ -112,6 +119,11 @@ pub(crate) const WORKLOADS: [Workload; 20] = [
     round_trip("round-trip", Beside::Pairs(0), 20_000),
     round_trip("round-trip-loaded", Beside::Pairs(50), 500),
     round_trip("round-trip-fan-out", Beside::FanOut(1000), 200),
+    Workload {
+        name: "trickle",
+        work: Work::Trickle { pairs: 100, every: Duration::from_millis(100) },
+        amount: 200,
+    },
     Workload { name: "idle", work: Work::Idle, amount: IDLE_CONNECTIONS },
     Workload { name: "logins", work: Work::Logins, amount: 8_000 },
     Workload { name: "churn", work: Work::Churn, amount: 8_000 },
@@ -132,9 +144,16 @@ impl Workload {
         let many = match self.work {
             Work::Pairs { pairs, idle, .. } => 2 * pairs + idle > 2000,
             Work::Logins | Work::Churn => true,
-            Work::FanOut { .. } | Work::RoundTrip(_) | Work::Idle => false,
+            Work::FanOut { .. } | Work::Trickle { .. } | Work::RoundTrip(_) | Work::Idle => false,
         };
         self.text_bytes() <= broker.dialect.text_bytes_max() && (broker.logs_in_fast || !many)
+    }
+
+    /// So little of it that no figure means anything, and enough for what is wrong to show.
+    pub(crate) fn little(&self) -> u64 {
+        let little = self.amount / 50;
+        // A pause costs time and shows nothing.
+        if let Work::Trickle { .. } = self.work { little } else { little.max(100) }
     }
 
     /// How long its texts are, in bytes.
@@ -158,6 +177,7 @@ impl Workload {
             Work::FanOut { senders, recipients, window } => {
                 world.fan_out(senders, recipients, window, amount)
             }
+            Work::Trickle { pairs, every } => world.trickle(pairs, every, amount),
             Work::RoundTrip(beside) => world.round_trip(beside, amount),
             Work::Idle if broker.logs_in_fast => world.idle(amount),
             Work::Idle => world.idle(amount.min(SLOW_CONNECTIONS_MAX)),
@@ -189,6 +209,13 @@ fn name(prefix: char, number: usize) -> String {
 
 fn names(prefix: char, count: usize) -> Vec<String> {
     (0..count).map(|number| name(prefix, number)).collect()
+}
+
+/// Gives a sender a turn, and waits until its message is there.
+fn say_one(talk: &mut Talk, sender: usize) -> Result<(), String> {
+    let before = talk.turns().len();
+    talk.begin(sender);
+    talk.run(|talk| talk.turns().len() > before)
 }
 
 /// What some turns took, in microseconds, as these figures say it.
@@ -272,7 +299,7 @@ impl World<'_> {
         Ok(measured)
     }
 
-    /// Lets pairs talk, each `each` messages.
+    /// Lets pairs talk, each `each` messages; `then` is what happens when one has arrived.
     fn join_pairs(
         &self,
         talk: &mut Talk,
@@ -280,6 +307,7 @@ impl World<'_> {
         text_bytes: usize,
         window: u64,
         each: u64,
+        then: Then,
     ) -> Result<(), String> {
         let (mut senders, mut receivers) = (self.log_in('s', count)?, self.log_in('r', count)?);
         self.settle(&mut senders)?;
@@ -287,8 +315,8 @@ impl World<'_> {
         for (number, (sender, receiver)) in senders.into_iter().zip(receivers).enumerate() {
             let (from, to) = (name('s', number), name('r', number));
             let listens = self.receiver(&to, text_bytes, [(number, from.clone())]);
-            talk.join(receiver, listens, Then::Acknowledge)?;
-            let client = talk.join(sender, self.receiver(&from, text_bytes, []), Then::Acknowledge)?;
+            talk.join(receiver, listens, then)?;
+            let client = talk.join(sender, self.receiver(&from, text_bytes, []), then)?;
             talk.speak(client, self.record(number, To::Peer(&to), text_bytes), 1, window, each);
         }
         Ok(())
@@ -306,7 +334,7 @@ impl World<'_> {
         self.settle(&mut others)?;
         let mut talk = Talk::new()?;
         let each = amount.div_ceil(count as u64);
-        self.join_pairs(&mut talk, count, text_bytes, window, each)?;
+        self.join_pairs(&mut talk, count, text_bytes, window, each, Then::Acknowledge)?;
         self.measure(&mut talk, each * count as u64)
     }
 
@@ -350,6 +378,28 @@ impl World<'_> {
         self.measure(&mut talk, each * (senders * recipients) as u64)
     }
 
+    fn trickle(&self, pairs: usize, every: Duration, amount: u64) -> Result<Vec<Measured>, String> {
+        let mut talk = Talk::new()?;
+        self.join_pairs(&mut talk, pairs, 64, 0, u64::MAX, Then::End)?;
+        // To warm up, each speaks once, and nobody pauses.
+        for sender in 0..pairs {
+            say_one(&mut talk, sender)?;
+        }
+        talk.pause(Instant::now() + every)?;
+        let start = self.moment(talk.delivered())?;
+        for sender in (0..pairs).cycle().take(usize::try_from(amount).unwrap_or(0)) {
+            let next = Instant::now() + every;
+            say_one(&mut talk, sender)?;
+            talk.pause(next)?;
+        }
+        let mut measured = times(&talk.turns()[pairs..], &[Figure::MedianMicros, Figure::P99Micros]);
+        let since =
+            self.since(&start, talk.delivered(), Figure::DeliveriesPerSecond, Figure::CpuPerDelivery)?;
+        // How many there are in a second is given, and so is how little of a processor they need.
+        measured.extend(since.into_iter().filter(|(figure, _)| *figure == Figure::CpuPerDelivery));
+        Ok(measured)
+    }
+
     /// Lets two answer each other, and says by which number the one speaks who begins.
     fn join_two(&self, talk: &mut Talk) -> Result<usize, String> {
         let (one, other) = (talk.senders(), talk.senders() + 1);
@@ -372,7 +422,7 @@ impl World<'_> {
         let mut talk = Talk::new()?;
         match beside {
             Beside::Pairs(count) => {
-                self.join_pairs(&mut talk, count, 64, 256, u64::MAX)?;
+                self.join_pairs(&mut talk, count, 64, 256, u64::MAX, Then::Acknowledge)?;
             }
             Beside::FanOut(recipients) => self.join_fan_out(&mut talk, 1, recipients, 64, u64::MAX)?,
         }
