@@ -35,7 +35,7 @@ const fn at_most(
     Aim { workload, figure, wanted: Wanted::AtMost(ratio), beside, what }
 }
 
-const AIMS: [Aim; 12] = [
+const AIMS: [Aim; 14] = [
     at_most(0.5, "pairs", Figure::CpuPerDelivery, &[NATS], "CPU per delivery, beside nats-server"),
     at_most(0.2, "pairs", Figure::CpuPerDelivery, &IRC, "CPU per delivery, beside the best IRC server"),
     Aim {
@@ -52,6 +52,8 @@ const AIMS: [Aim; 12] = [
     at_most(1.0, "round-trip", Figure::P99Micros, &[NATS], "p99, beside nats-server"),
     at_most(1.0, "round-trip-loaded", Figure::MedianMicros, &[NATS], "p50, beside nats-server"),
     at_most(1.0, "round-trip-loaded", Figure::P99Micros, &[NATS], "p99, beside nats-server"),
+    at_most(1.25, "trickle", Figure::MedianMicros, &[NATS], "p50, beside nats-server"),
+    at_most(1.25, "trickle", Figure::P99Micros, &[NATS], "p99, beside nats-server"),
     at_most(1024.0, "idle", Figure::BytesPerConnection, &[], "bytes per connection"),
     at_most(0.1, "idle", Figure::IdleCpuPercent, &[], "CPU while idle, %"),
 ];
