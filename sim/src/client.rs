@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use futures_io::AsyncWrite;
-use seriatim::server::runtime::{Reader, Runtime, Stream, Writer};
+use futures::io::{AsyncRead, AsyncWrite};
+use seriatim::server::runtime::Runtime;
 use seriatim::{Limits, Millis};
 
 use crate::history::{Recorder, Sent, What, tag, token};
@@ -25,11 +25,17 @@ const REFUSALS_MAX: usize = 100;
 
 /// Where clients live: the seam, from their side.
 pub trait Place: Runtime {
+    /// A connection to the server. A clone is the same connection, for the other direction.
+    type Connection: AsyncRead + AsyncWrite + Clone + Send + Unpin + 'static;
+
     /// Connects to the server.
     ///
     /// # Errors
     /// Nobody listens, or whatever else comes in between.
-    fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn connect(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+
+    /// Breaks a connection.
+    fn break_off(connection: &Self::Connection);
 
     /// Runs what reads for a session.
     fn spawn_reader(&self, _session: usize, task: impl Future<Output = ()> + Send + 'static) {
@@ -52,7 +58,7 @@ struct Player<P: Place> {
     place: P,
     recorder: Arc<Recorder>,
     limits: Limits,
-    connection: Option<Connection<<P::Stream as Stream>::Writer>>,
+    connection: Option<Connection<P::Connection>>,
     trickle: bool,
     /// What ends a line.
     ending: &'static str,
@@ -145,7 +151,7 @@ impl<P: Place> Player<P> {
                 self.write([say], "").await;
                 self.end().await;
                 for _ in 0..SLAM_POLLS {
-                    self.place.preempt().await;
+                    self.place.yield_point().await;
                 }
                 self.reset();
             }
@@ -154,9 +160,9 @@ impl<P: Place> Player<P> {
 
     /// Breaks the connection.
     fn reset(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take() {
             self.recorder.write_down(connection.session, self.place.now(), What::Reset);
-            connection.writer.reset();
+            P::break_off(&connection.writer);
             let mut seen = lock(&connection.seen);
             seen.broken = true;
             let reader = seen.reader.take();
@@ -166,9 +172,9 @@ impl<P: Place> Player<P> {
     }
 
     async fn connect(&mut self) {
-        let Ok(stream) = self.place.connect().await else { return };
+        let Ok(writer) = self.place.connect().await else { return };
+        let reader = writer.clone();
         let session = self.recorder.open(self.place.now());
-        let (reader, writer) = stream.split();
         let seen = Arc::new(Mutex::new(Seen { stalled_until: self.stalled_until, ..Seen::default() }));
         let (place, recorder) = (self.place.clone(), self.recorder.clone());
         self.place.spawn_reader(session, read(place, recorder, reader, session, seen.clone()));
@@ -262,7 +268,7 @@ impl<P: Place> Player<P> {
                     Err(_) => return lock(&connection.seen).write_failed = true,
                 }
             }
-            self.place.preempt().await;
+            self.place.yield_point().await;
         }
     }
 
@@ -355,7 +361,7 @@ fn text(tag: &str, bytes: usize) -> String {
 async fn read<P: Place>(
     place: P,
     recorder: Arc<Recorder>,
-    mut reader: <P::Stream as Stream>::Reader,
+    mut reader: P::Connection,
     session: usize,
     seen: Arc<Mutex<Seen>>,
 ) {
@@ -367,10 +373,7 @@ async fn read<P: Place>(
             place.sleep_until(stalled_until).await;
             continue;
         }
-        if !readable(&mut reader, &seen).await {
-            break What::Broke;
-        }
-        match reader.try_read(&mut buffer) {
+        match read_some(&mut reader, &mut buffer, &seen).await {
             Ok(0) if lock(&seen).write_failed => break What::Broke,
             Ok(0) => break What::Closed(lossy(partial)),
             Ok(length) => {
@@ -380,7 +383,6 @@ async fn read<P: Place>(
                     recorder.write_down(session, place.now(), What::Read(line));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break What::Broke,
         }
         wake(&seen);
@@ -402,16 +404,20 @@ pub(crate) fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// Waits until there is something to read. `false` if this side has broken the connection.
-async fn readable(reader: &mut impl Reader, seen: &Mutex<Seen>) -> bool {
+/// Reads what is there, or waits for it. An error is the end of the connection, also if this side has broken it.
+async fn read_some(
+    reader: &mut (impl AsyncRead + Unpin),
+    buffer: &mut [u8],
+    seen: &Mutex<Seen>,
+) -> io::Result<usize> {
     poll_fn(|cx| {
         let mut seen = lock(seen);
         if seen.broken {
-            return Poll::Ready(false);
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         }
         seen.reader = Some(cx.waker().clone());
         drop(seen);
-        reader.poll_readable(cx).map(|_| true) // an error shows itself again when reading
+        Pin::new(&mut *reader).poll_read(cx, buffer)
     })
     .await
 }

@@ -218,7 +218,7 @@ fn one(plan: &Plan, seed: u64, record: Record) -> Seen {
         Engine::Sockets => {
             // It is never the same again: what the broker was told is written down at once.
             let record = Record { trace: true, ..record };
-            match sockets::run(&plan.profile.scenario(seed), SOCKETS_SPEED, record) {
+            match sockets::run(&plan.profile.scenario(seed), SOCKETS_SPEED, sockets::threads(seed), record) {
                 Ok(outcome) => drop(seen.run(seed, 0, outcome)),
                 Err(error) => {
                     let violation = Violation::new("sockets", error.to_string(), &[]);

@@ -5,10 +5,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
-use futures_lite::FutureExt;
-use futures_lite::future::yield_now;
-use seriatim::server::runtime::{Runtime, TaskName};
+use futures::future::FutureExt;
+use seriatim::server::runtime::{Observer, Runtime, TaskName};
 use seriatim::{Effect, Event, Millis};
+use smol::future::yield_now;
 
 use crate::client::Place;
 use crate::net::{Net, SimListener, SimStream};
@@ -69,15 +69,18 @@ impl Runtime for SimRuntime {
         work()
     }
 
-    fn preempt(&self) -> impl Future<Output = ()> + Send {
+    fn yield_point(&self) -> impl Future<Output = ()> + Send {
         yield_now()
     }
+}
 
-    fn will_step(&self, event: &Event) {
+/// Keeps the log of a run.
+impl Observer for SimRuntime {
+    fn before_step(&mut self, event: &Event) {
         self.world.will_step(event);
     }
 
-    fn stepped(&self, effects: &[Effect]) {
+    fn after_step(&mut self, effects: &[Effect]) {
         self.world.stepped(effects);
     }
 }
@@ -95,8 +98,14 @@ async fn survive(task: impl Future<Output = ()>) {
 }
 
 impl Place for SimRuntime {
+    type Connection = SimStream;
+
     async fn connect(&self) -> io::Result<SimStream> {
         self.net.connect()
+    }
+
+    fn break_off(connection: &SimStream) {
+        connection.break_off();
     }
 
     fn spawn_reader(&self, session: usize, task: impl Future<Output = ()> + Send + 'static) {

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use seriatim::server::mio::sockets::Address;
+use seriatim::server::smol::sockets::Address;
 
 use crate::engine::sockets::visit;
 use crate::history::{History, What};
@@ -119,8 +119,7 @@ pub fn soak(
         if stop.load(Ordering::Relaxed) || start.elapsed() >= plan.time && rounds.len() >= ROUNDS_MIN {
             break;
         }
-        let (history, violation) = visit(&throng(seed), &server.address)
-            .map_err(|error| format!("cannot watch sockets: {error}"))?;
+        let (history, violation) = visit(&throng(seed), &server.address);
         if let Some(violation) = violation {
             return Err(server.blame(&format!("round {seed}: {}", proof(&history, &violation))));
         }

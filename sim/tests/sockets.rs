@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::thread;
 
-use seriatim::server::mio::sockets::Address;
-use seriatim_sim::engine::sockets::{run, visit};
+use seriatim::server::smol::sockets::Address;
+use seriatim_sim::engine::sockets::{run, threads, visit};
 use seriatim_sim::history::What;
 use seriatim_sim::marks::Marks;
 use seriatim_sim::report::explain;
@@ -27,7 +27,9 @@ fn no_seed_breaks_a_guarantee_over_real_sockets() {
                     let mut marks = Marks::default();
                     for seed in (thread..seeds()).step_by(4) {
                         let scenario = swarm::scenario(seed);
-                        let outcome = run(&scenario, 100, Record { trace: true, digest: false }).unwrap();
+                        let threads = threads(seed);
+                        let record = Record { trace: true, digest: false };
+                        let outcome = run(&scenario, 100, threads, record).unwrap();
                         if outcome.violation.is_some() {
                             let command =
                                 format!("cargo sim explore --engine sockets --from {seed} --seeds 1");
@@ -70,7 +72,7 @@ fn a_connection_that_breaks_under_a_write_is_broken() {
     // It reads only when it has written a second time.
     let ops = vec![Op::Connect, Op::Stall(300), log_in, Op::Sleep(100), Op::Who];
     let scenario = Scenario { clients: vec![Script { ops }], ..Scenario::default() };
-    let (history, violation) = visit(&scenario, &address).unwrap();
+    let (history, violation) = visit(&scenario, &address);
     assert_eq!(server.join().unwrap(), 1);
     assert_eq!(violation, None);
     assert_eq!(history.sessions[0].items.last().unwrap().what, What::Broke);

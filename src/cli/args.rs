@@ -1,5 +1,6 @@
 //! What may stand on the command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use clap_complete::Shell;
 use seriatim::Limits;
 use seriatim::protocol::Name;
 use seriatim::server::Config;
-use seriatim::server::mio::sockets::Address;
+use seriatim::server::smol::sockets::Address;
 
 use super::accounts::LiveAccounts;
 use super::machine;
@@ -104,9 +105,9 @@ pub(crate) struct CtlOptions {
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Read all that serve would read, and say whether it is in order.
-    Check(ServeOptions),
+    Check(Box<ServeOptions>),
     /// Show what is in force and where it comes from, as a file that has the same effect.
-    Show(ServeOptions),
+    Show(Box<ServeOptions>),
     /// Print a file of all settings, with what they mean and their defaults.
     Default,
 }
@@ -130,6 +131,11 @@ pub(crate) struct ServeOptions {
     /// whoever gets there sees how the server is. [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) http: Option<Address>,
+
+    /// How many threads read and write for connections, 1 to 256. The broker has one order, and one of them; a second thread
+    /// pays when there are processors to spare.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = value_parser!(u16).range(1..=256))]
+    threads: u16,
 
     /// How the log on standard error is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -284,6 +290,11 @@ impl ServeOptions {
     /// How long a connection may be silent before its peer is asked whether it is still there.
     pub(crate) fn keepalive(&self) -> Option<Duration> {
         self.keepalive.0.map(|Count(seconds)| Duration::from_secs(seconds.into()))
+    }
+
+    /// How many threads run the tasks.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.threads.into()).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// The accounts, if there are any.

@@ -2,7 +2,6 @@
 //! of its file alone, may do all of it.
 
 use std::fs::{self, Permissions};
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -10,17 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_channel::Sender;
-use futures_lite::AsyncWriteExt;
-use futures_lite::future::or;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use ipnet::IpNet;
 use seriatim::Origin;
 use seriatim::server::Shutdown;
 use seriatim::server::accept::Door;
 use seriatim::server::metrics::Watch;
-use seriatim::server::mio::Mio;
-use seriatim::server::mio::sockets::{Address, Half, MioListener, MioStream};
 use seriatim::server::operator::Operator;
-use seriatim::server::runtime::{Reader, Runtime, Stream};
+use seriatim::server::runtime::Runtime;
+use seriatim::server::smol::Smol;
+use seriatim::server::smol::sockets::{Address, SmolListener, SmolStream};
+use smol::future::or;
 use tracing::info;
 
 use super::orders::{Answer, ORDER_BYTES_MAX, Order, Peer, Stats};
@@ -42,27 +41,27 @@ pub(super) struct Control {
 }
 
 /// Listens, for the owner alone.
-pub(super) fn listen(mio: &Mio, path: &Path) -> Result<MioListener, String> {
+pub(super) fn listen(path: &Path) -> Result<SmolListener, String> {
     let cannot = |error: io::Error| format!("cannot listen for --control on {}: {error}", path.display());
-    let listener = MioListener::bind(mio, &Address::Unix(path.to_owned())).map_err(cannot)?;
+    let listener = SmolListener::bind(&Address::Unix(path.to_owned())).map_err(cannot)?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(cannot)?;
     info!("orders by: seriatim ctl --control {}", path.display());
     Ok(listener)
 }
 
 /// Carries out what comes, until the server ends.
-pub(super) async fn serve(mio: Mio, listener: MioListener, control: Control) {
+pub(super) async fn serve(runtime: Smol, listener: SmolListener, control: Control) {
     let control = Arc::new(control);
     let (lent, given_back) = async_channel::bounded::<()>(CONNECTIONS_MAX);
-    let mut door = Door::new(mio.clone(), listener, "an order");
+    let mut door = Door::new(runtime.clone(), listener, "an order");
     loop {
         let (stream, _) = door.accept().await;
         if lent.send(()).await.is_err() {
             return; // never: both ends are held here
         }
-        let (control, place, now) = (control.clone(), given_back.clone(), mio.now());
-        let deadline = mio.sleep_until(now.plus(CONNECTION_MS_MAX));
-        mio.spawn(async move {
+        let (control, place, now) = (control.clone(), given_back.clone(), runtime.now());
+        let deadline = runtime.sleep_until(now.plus(CONNECTION_MS_MAX));
+        runtime.spawn(async move {
             or(attend(stream, &control), deadline).await;
             let _ = place.try_recv();
         });
@@ -70,9 +69,8 @@ pub(super) async fn serve(mio: Mio, listener: MioListener, control: Control) {
 }
 
 /// Reads one order, carries it out and answers.
-async fn attend(stream: MioStream, control: &Control) {
-    let (mut reader, mut writer): (Half, Half) = stream.split();
-    let answer = match read_line(&mut reader).await {
+async fn attend(mut stream: SmolStream, control: &Control) {
+    let answer = match read_line(&mut stream).await {
         Ok(Some(line)) => match serde_json::from_slice(&line) {
             Ok(order) => carry_out(order, control).await,
             Err(error) => Answer::Error(format!("this is no order: {error}")),
@@ -83,22 +81,19 @@ async fn attend(stream: MioStream, control: &Control) {
     if let Ok(mut line) = serde_json::to_vec(&answer) {
         line.push(b'\n');
         // Whoever has left does not want to know.
-        let _ = writer.write_all(&line).await;
-        let _ = writer.close().await;
+        let _ = stream.write_all(&line).await;
+        let _ = stream.close().await;
     }
 }
 
 /// One line without its end; nothing if it is too long or not whole.
-async fn read_line(reader: &mut Half) -> io::Result<Option<Vec<u8>>> {
+async fn read_line(stream: &mut SmolStream) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut buffer = [0; ORDER_BYTES_MAX];
     loop {
-        poll_fn(|cx| reader.poll_readable(cx)).await?;
-        match reader.try_read(&mut buffer) {
-            Ok(0) => return Ok(None),
-            Ok(length) => line.extend_from_slice(&buffer[..length]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(None),
+            length => line.extend_from_slice(&buffer[..length]),
         }
         if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
             line.truncate(end);

@@ -7,8 +7,7 @@ use std::{env, process};
 
 use listenfd::ListenFd;
 use rustix::net::sockopt;
-use seriatim::server::mio::Mio;
-use seriatim::server::mio::sockets::MioListener;
+use seriatim::server::smol::sockets::SmolListener;
 
 /// More than anybody passes; a number that is larger is a mistake.
 const COUNT_MAX: usize = 1024;
@@ -42,10 +41,10 @@ impl Passed {
     }
 
     /// Serves it.
-    pub(crate) fn listen(self, mio: &Mio) -> Result<MioListener, String> {
+    pub(crate) fn listen(self) -> Result<SmolListener, String> {
         let listener = match self.socket {
-            Socket::Tcp(listener) => MioListener::from_tcp(mio, listener),
-            Socket::Unix(listener) => MioListener::from_unix(mio, listener),
+            Socket::Tcp(listener) => SmolListener::from_tcp(listener),
+            Socket::Unix(listener) => SmolListener::from_unix(listener),
         };
         listener.map_err(|error| format!("cannot listen on a socket that was passed: {error}"))
     }

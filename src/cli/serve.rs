@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use futures_lite::future::or;
-use seriatim::server::mio::Mio;
-use seriatim::server::mio::sockets::{Address, MioListener};
 use seriatim::server::runtime::Runtime;
+use seriatim::server::smol::sockets::{Address, SmolListener};
+use seriatim::server::smol::{self as runtime, Smol};
 use seriatim::server::{self, Config, Shutdown, http};
+use smol::future::or;
 use tracing::{Level, error, info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
@@ -46,44 +46,59 @@ pub(crate) fn check(options: &ServeOptions) -> Result<(), String> {
 
 /// Serves until a signal has come, or an order, and everybody has been flushed.
 fn start(options: &ServeOptions) -> Result<(), String> {
+    // Before anything else opens a file or starts a thread.
     let passed = Passed::all()?;
     let manager = Manager::from_env()?;
+    let _log = start_log(options.log, options.log_level);
+    log_panics();
+    runtime::run(options.threads(), |runtime| {
+        let served = set_up(&runtime, options, passed, manager);
+        async {
+            served?.await;
+            info!("stopped");
+            Ok(())
+        }
+    })
+}
+
+/// Opens everything and starts everything but the driver, which is the future returned.
+fn set_up(
+    runtime: &Smol,
+    options: &ServeOptions,
+    passed: Vec<Passed>,
+    manager: Manager,
+) -> Result<impl Future<Output = ()> + Send + use<>, String> {
     let mut config = options.config()?;
     let accounts = options.accounts()?.map(Arc::new);
     if let Some(accounts) = &accounts {
         config.accounts = accounts.names();
         config.passwords = Some(accounts.clone());
     }
-    let _log = start_log(options.log, options.log_level);
-    log_panics();
     accounts.iter().for_each(|accounts| accounts.warn_if_open());
     let tls = tls::load(&options.tls, passed.iter().any(|passed| passed.is_tls))?;
-    let mio = Mio::new().map_err(|error| format!("cannot watch sockets: {error}"))?;
-    let listeners = open_listeners(&mio, passed, options, tls.as_ref())?;
-    let door = options.http.as_ref().map(|address| open_door(&mio, address)).transpose()?;
-    let hatch = options.control.as_ref().map(|path| control::listen(&mio, path)).transpose()?;
+    let listeners = open_listeners(passed, options, tls.as_ref())?;
+    let door = options.http.as_ref().map(open_door).transpose()?;
+    let hatch = options.control.as_ref().map(|path| control::listen(path)).transpose()?;
     let no_signals = |error| format!("cannot watch for signals: {error}");
-    let signalled = signals::first(&mio).map_err(no_signals)?;
+    let signalled = signals::first().map_err(no_signals)?;
     limit_connections(&mut config, listeners.len())?;
     announce(&listeners, tls.as_ref());
     announce_limits(&config, options.keepalive());
-    manager.attend(&mio, &status(&listeners));
+    manager.attend(runtime, &status(&listeners));
     let (stop, ordered) = async_channel::bounded(1);
     let shutdown = shut_down(signalled, ordered, manager.clone(), config.limits.drain_ms_max);
-    let (watch, operator, served) = server::start(mio.clone(), listeners, config, shutdown);
+    let (watch, operator, served) = server::start(runtime.clone(), listeners, config, shutdown);
     let list =
         [accounts.map(|accounts| accounts.reloadable(operator.clone())), tls.and_then(|tls| tls.reloadable)];
     let reloads = Arc::new(Reloads { list: list.into_iter().flatten().collect(), manager });
-    signals::reload_at_hangup(&mio, reloads.clone()).map_err(no_signals)?;
+    signals::reload_at_hangup(runtime, reloads.clone()).map_err(no_signals)?;
     if let Some(door) = door {
-        mio.spawn(http::serve(mio.clone(), door, watch.clone()));
+        runtime.spawn(http::serve(runtime.clone(), door, watch.clone()));
     }
     if let Some(hatch) = hatch {
-        mio.spawn(control::serve(mio.clone(), hatch, Control { operator, watch, reloads, stop }));
+        runtime.spawn(control::serve(runtime.clone(), hatch, Control { operator, watch, reloads, stop }));
     }
-    mio.block_on(served);
-    info!("stopped");
-    Ok(())
+    Ok(served)
 }
 
 /// Ready when the server is to stop, with the reason.
@@ -110,28 +125,27 @@ async fn shut_down(
 
 /// Listens wherever clients may come from.
 fn open_listeners(
-    mio: &Mio,
     passed: Vec<Passed>,
     options: &ServeOptions,
     tls: Option<&Tls>,
-) -> Result<Vec<MioListener>, String> {
-    let speaking_tls = |listener: MioListener| match tls {
+) -> Result<Vec<SmolListener>, String> {
+    let speaking_tls = |listener: SmolListener| match tls {
         Some(tls) => Ok(listener.with_tls(tls.settings.clone())),
         None => Err(format!("there is no certificate for {}, which is to speak TLS", listener.address())),
     };
     let keepalive = options.keepalive();
     let mut listeners = Vec::new();
     if passed.is_empty() {
-        listeners = bind(mio, &options.listen(), keepalive)?;
+        listeners = bind(&options.listen(), keepalive)?;
     } else {
         info!("serving the sockets that were passed, not --listen");
     }
     for passed in passed {
         let is_tls = passed.is_tls;
-        let listener = passed.listen(mio)?.with_keepalive(keepalive);
+        let listener = passed.listen()?.with_keepalive(keepalive);
         listeners.push(if is_tls { speaking_tls(listener)? } else { listener });
     }
-    for listener in bind(mio, &options.tls.tls_listen, keepalive)? {
+    for listener in bind(&options.tls.tls_listen, keepalive)? {
         listeners.push(speaking_tls(listener)?);
     }
     Ok(listeners)
@@ -169,8 +183,8 @@ fn log_panics() {
     }));
 }
 
-fn bind(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<MioListener>, String> {
-    let bind = |address| match MioListener::bind(mio, address) {
+fn bind(addresses: &[Address], keepalive: Option<Duration>) -> Result<Vec<SmolListener>, String> {
+    let bind = |address| match SmolListener::bind(address) {
         Ok(listener) => Ok(listener.with_keepalive(keepalive)),
         Err(error) => Err(format!("cannot listen on {address}: {error}")),
     };
@@ -178,14 +192,14 @@ fn bind(mio: &Mio, addresses: &[Address], keepalive: Option<Duration>) -> Result
 }
 
 /// What the service manager shows of the server.
-fn status(listeners: &[MioListener]) -> String {
+fn status(listeners: &[SmolListener]) -> String {
     let addresses: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
     format!("listening on {}", addresses.join(", "))
 }
 
 /// Opens the door for metrics and health, and says where it is.
-fn open_door(mio: &Mio, address: &Address) -> Result<MioListener, String> {
-    let door = MioListener::bind(mio, address)
+fn open_door(address: &Address) -> Result<SmolListener, String> {
+    let door = SmolListener::bind(address)
         .map_err(|error| format!("cannot serve --http on {address}: {error}; choose another address"))?;
     match door.address() {
         Address::Tcp(address) => info!("metrics at http://{address}/metrics, health at /healthz and /readyz"),
@@ -212,7 +226,7 @@ fn limit_connections(config: &mut Config, listeners: usize) -> Result<(), String
 }
 
 /// Says where the server listens and how to connect.
-fn announce(listeners: &[MioListener], tls: Option<&Tls>) {
+fn announce(listeners: &[SmolListener], tls: Option<&Tls>) {
     for listener in listeners {
         let address = listener.address();
         if let Some(tls) = tls.filter(|_| listener.is_tls()) {

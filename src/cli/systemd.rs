@@ -13,8 +13,8 @@ use std::time::Duration;
 use std::{env, process};
 
 use rustix::time::{ClockId, clock_gettime};
-use seriatim::server::mio::Mio;
 use seriatim::server::runtime::Runtime;
+use seriatim::server::smol::Smol;
 
 /// What the server takes for itself when it stops, beyond what draining may take.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
@@ -60,18 +60,18 @@ impl Manager {
 
     /// Tells it that the server is ready, and from then on that it is alive, twice as often as it wants to hear that. A task
     /// among those that serve: if they hang, it hangs with them, and the server is started anew.
-    pub(crate) fn attend(&self, mio: &Mio, status: &str) {
+    pub(crate) fn attend(&self, runtime: &Smol, status: &str) {
         let Some(socket) = self.socket.clone() else { return };
-        let (manager, mio_then) = (self.clone(), mio.clone());
+        let (manager, clock) = (self.clone(), runtime.clone());
         let ready = format!("READY=1\nSTATUS={status}");
-        mio.spawn(async move {
+        runtime.spawn(async move {
             manager.tell(&ready);
             // Nobody must wait for a manager that does not listen. What it must not miss, it has.
             let _ = socket.set_nonblocking(true);
             let Some(span) = manager.watchdog else { return };
             let span_ms = u64::try_from(span.as_millis() / 2).unwrap_or(u64::MAX).max(1);
             loop {
-                mio_then.sleep_until(mio_then.now().plus(span_ms)).await;
+                clock.sleep_until(clock.now().plus(span_ms)).await;
                 manager.tell("WATCHDOG=1");
             }
         });
@@ -128,6 +128,10 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
+    use seriatim::server::smol::run;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Manager, String> {
@@ -178,25 +182,26 @@ mod tests {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         let manager = read(&[("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "2000")]).unwrap();
-        let mio = Mio::new().unwrap();
-        manager.attend(&mio, "here");
-        let told = |message: &mut [u8; 64]| socket.recv(message).map(|length| message[..length].to_vec());
-        mio.block_on(async {
+        let told = |socket: &UnixDatagram, message: &mut [u8; 64]| {
+            socket.recv(message).map(|length| message[..length].to_vec())
+        };
+        run(NonZeroUsize::MIN, |runtime| async move {
+            manager.attend(&runtime, "here");
             socket.set_nonblocking(true).unwrap();
             for expected in ["READY=1\nSTATUS=here", "WATCHDOG=1"] {
                 let message = loop {
-                    match told(&mut [0; 64]) {
+                    match told(&socket, &mut [0; 64]) {
                         Ok(message) => break message,
-                        Err(_) => futures_lite::future::yield_now().await,
+                        Err(_) => smol::future::yield_now().await,
                     }
                 };
                 assert_eq!(message, expected.as_bytes());
             }
-            while told(&mut [0; 64]).is_ok() {}
+            while told(&socket, &mut [0; 64]).is_ok() {}
             // As long as this waits, nobody else on this thread has a turn: were there another thread, it would be heard.
             socket.set_nonblocking(false).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-            assert!(told(&mut [0; 64]).is_err(), "it hangs, and says that it is alive");
+            assert!(told(&socket, &mut [0; 64]).is_err(), "it hangs, and says that it is alive");
         });
     }
 

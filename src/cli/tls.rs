@@ -2,8 +2,8 @@
 
 use rcgen::CertifiedKey;
 use rustls::pki_types::PrivateKeyDer;
-use seriatim::server::mio::tls::certificate::fingerprint;
-use seriatim::server::mio::tls::{TlsSettings, TlsSource};
+use seriatim::server::smol::tls::certificate::fingerprint;
+use seriatim::server::smol::tls::{TlsSettings, TlsSource};
 
 use super::args::TlsOptions;
 use super::reload::Reloadable;

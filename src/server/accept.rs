@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_lite::future::or;
+use smol::future::or;
 use tracing::{debug, warn};
 
 use super::ingress::Input;
@@ -47,7 +47,7 @@ pub(super) async fn run<R: Runtime>(
         let outbox = Arc::new(Outbox::new(world.room.clone()));
         let origin = origin(&world.config, peer);
         world.ingress.send(Input::Connected(conn, origin, outbox.clone(), permit));
-        world.runtime.preempt().await;
+        world.runtime.yield_point().await;
         let serving = conn::run(world.clone(), conn, peer, stream, outbox);
         world.runtime.spawn_named(TaskName::Connection(conn), serving);
     }

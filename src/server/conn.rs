@@ -10,12 +10,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use futures_io::AsyncWrite;
-use futures_lite::FutureExt;
-use futures_lite::future::or;
-use pin_project_lite::pin_project;
+use futures::future::FutureExt;
+use futures::io::AsyncWrite;
+use smol::future::or;
 use tracing::error;
 
 use self::end::End;
@@ -25,7 +24,7 @@ use self::outgoing::{Outgoing, WriteEnd};
 use super::World;
 use super::ingress::Input;
 use super::outbox::Outbox;
-use super::runtime::{PeerAddr, Runtime, Stream, Writer};
+use super::runtime::{PeerAddr, Runtime, Stream};
 use crate::{ConnId, Millis};
 
 /// How long a connection is kept for the client's end of the stream when all is written, in milliseconds. To close a
@@ -47,10 +46,10 @@ pub(super) fn run<R: Runtime>(
     stream: R::Stream,
     outbox: Arc<Outbox>,
 ) -> impl Future<Output = ()> + Send {
-    let (reader, writer) = stream.split();
-    let (incoming, outgoing) = (Incoming::new(&world, conn, reader), Outgoing::new(writer));
+    let (incoming, outgoing) = (Incoming::new(&world, conn, &stream), Outgoing::default());
     let since = world.runtime.now();
-    let mut served = Served { conn: Conn { world, conn, peer, outbox, since }, incoming, outgoing };
+    let conn = Conn { world, conn, peer, outbox, since };
+    let mut served = Served { conn, stream, incoming, outgoing, ended: None };
     async move {
         match AssertUnwindSafe(served.converse()).catch_unwind().await {
             Ok(end) => served.log(end),
@@ -65,15 +64,15 @@ pub(super) fn run<R: Runtime>(
     }
 }
 
-/// A connection and its two halves, which go in this order: that it is gone is said before its socket closes.
+/// A connection. The fields are dropped in this order: that it is gone is said before its socket closes.
 struct Served<R: Runtime> {
     conn: Conn<R>,
-    incoming: Incoming<R>,
-    outgoing: Outgoing<R>,
+    stream: R::Stream,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// How reading has ended, while writing goes on.
+    ended: Option<ReadEnd>,
 }
-
-type ReaderOf<R> = <<R as Runtime>::Stream as Stream>::Reader;
-type WriterOf<R> = <<R as Runtime>::Stream as Stream>::Writer;
 
 /// What both halves of a connection need.
 struct Conn<R: Runtime> {
@@ -96,39 +95,57 @@ impl<R: Runtime> Served<R> {
     #[expect(clippy::manual_async_fn, reason = "it would hold what it is given twice")]
     fn converse(&mut self) -> impl Future<Output = End> {
         async move {
-            let (first, second) = (self.outgoing.write(&self.conn), self.incoming.read(&self.conn));
-            let (written, read) = Both { first, second, ended: None }.await;
+            let (written, read) = poll_fn(|cx| self.poll_both(cx)).await;
             Box::pin(self.wind_up(written, read)).await
         }
     }
 
+    /// Ready when writing has ended or reading has failed.
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<(Option<WriteEnd>, Option<io::Result<ReadEnd>>)> {
+        let Served { conn, stream, incoming, outgoing, ended } = self;
+        if let Poll::Ready(written) = outgoing.poll_write(cx, stream, conn) {
+            return Poll::Ready((Some(written), ended.take().map(Ok)));
+        }
+        if ended.is_none() {
+            match ready!(incoming.poll_read(cx, stream, conn)) {
+                Ok(end) => *ended = Some(end),
+                Err(error) => return Poll::Ready((None, Some(Err(error)))),
+            }
+        }
+        Poll::Pending
+    }
+
     /// Ends what is left when one half has ended, or both.
     async fn wind_up(&mut self, written: Option<WriteEnd>, read: Option<io::Result<ReadEnd>>) -> End {
-        let Served { conn, incoming, outgoing } = self;
-        let (writer, closed) = (&mut outgoing.writer, conn.outbox.closed());
+        let Served { conn, stream, incoming, .. } = self;
+        let closed = conn.outbox.closed();
         let how = match (written, read) {
             (None, Some(Err(error))) => How::Broken(error),
             (None, _) | (Some(WriteEnd::Aborted), _) => {
-                writer.reset();
+                stream.reset();
                 if closed.is_some() { How::GaveUp } else { How::Dropped }
             }
             (Some(WriteEnd::Stalled), _) => {
-                writer.reset();
+                stream.reset();
                 How::Stalled
             }
             (Some(WriteEnd::Flushed), read) => {
-                // If this fails, the client is gone and has what it has.
-                let _ = poll_fn(|cx| Pin::new(&mut *writer).poll_close(cx)).await;
-                if !matches!(read, Some(Ok(ReadEnd::Eof))) {
-                    linger(conn, incoming.discard(conn)).await;
-                }
+                let ended = matches!(read, Some(Ok(ReadEnd::Eof)));
+                linger(conn, async {
+                    // If this fails, the client is gone and has what it has.
+                    let _ = poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await;
+                    if !ended {
+                        let _ = poll_fn(|cx| incoming.poll_discard(cx, stream)).await;
+                    }
+                })
+                .await;
                 How::Flushed
             }
             (Some(WriteEnd::Broken(error)), read) => {
                 // The client takes no more, but what it said before it left still counts.
                 incoming.broken = true;
                 if read.is_none() {
-                    linger(conn, incoming.read(conn)).await;
+                    linger(conn, poll_fn(|cx| incoming.poll_read(cx, stream, conn))).await;
                 }
                 How::Broken(error)
             }
@@ -144,34 +161,4 @@ async fn linger<R: Runtime>(Conn { world, outbox, .. }: &Conn<R>, reading: impl 
     };
     let timer = world.runtime.sleep_until(world.runtime.now().plus(LINGER_MS_MAX));
     or(reading, or(timer, poll_fn(|cx| outbox.poll_abort(cx)))).await;
-}
-
-pin_project! {
-    /// Runs both until the first has ended or the second has failed.
-    struct Both<A, B> {
-        #[pin]
-        first: A,
-        #[pin]
-        second: B,
-        ended: Option<ReadEnd>,
-    }
-}
-
-impl<A: Future, B: Future<Output = io::Result<ReadEnd>>> Future for Both<A, B> {
-    type Output = (Option<A::Output>, Option<io::Result<ReadEnd>>);
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let both = self.project();
-        if let Poll::Ready(a) = both.first.poll(cx) {
-            return Poll::Ready((Some(a), both.ended.take().map(Ok)));
-        }
-        if both.ended.is_none() {
-            match both.second.poll(cx) {
-                Poll::Ready(Ok(b)) => *both.ended = Some(b),
-                Poll::Ready(Err(error)) => return Poll::Ready((None, Some(Err(error)))),
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
-    }
 }

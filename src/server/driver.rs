@@ -7,16 +7,16 @@ use std::pin::Pin;
 use std::{thread, vec};
 
 use async_channel::Receiver;
-use futures_lite::future::{or, yield_now};
+use smol::future::{or, yield_now};
 use tracing::{debug, error, info};
 
 use super::ingress::{Input, PERMITS, Permit};
 use super::metrics::{Measures, Told};
 use super::operator::{Order, Peer};
 use super::passwords::Verifier;
-use super::runtime::Runtime;
+use super::runtime::{Observer, Runtime};
 use super::shutdown::Shutdown;
-use super::staged::{Push, Staged};
+use super::staged::{Listed, Push, Staged};
 use crate::broker::ConnMap;
 use crate::protocol::{Refusal, Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
@@ -24,9 +24,16 @@ use crate::{ConnId, Effect, Event, Millis, State, step_into};
 /// How much one client's lines may cost before it is the next client's turn. Costs are counted in deliveries of a short line.
 const TURN_COST: usize = 2048;
 
-/// How much is done before the connections write what has come together for them. The less often they do, the more they find,
-/// and the longer everybody waits: here a fifth of a millisecond at most, so that a flood is hardly felt by others.
+/// How much is done before the connections have a turn: a fifth of a millisecond, so that a flood is hardly felt by others.
 const YIELD_COST: usize = 3072;
+
+/// A reply to so many recipients or more is a broadcast.
+const BROADCAST_MIN: usize = 32;
+
+/// How many recipients of broadcasts are handed what is staged for them before the connections have a turn. The fewer, the more
+/// comes together for each while it waits, and the fewer writers stand between a client and its turn: while there is work, a
+/// write to one of a thousand carries `YIELD_COST / BROADCAST_WRITES_MAX` lines or more.
+const BROADCAST_WRITES_MAX: usize = 64;
 
 /// What it costs to take a line, whomever it is for.
 const LINE_COST: usize = 10;
@@ -34,8 +41,9 @@ const LINE_COST: usize = 10;
 /// How many bytes cost as much again as the delivery of a short line.
 const BYTES_PER_COST: usize = 256;
 
-pub(super) struct Driver<R> {
+pub(super) struct Driver<R, O> {
     runtime: R,
+    observer: O,
     inputs: Receiver<Input>,
     state: State,
     verifier: Verifier<R>,
@@ -57,7 +65,7 @@ pub(super) struct Driver<R> {
     /// What has been done since the connections had their turn.
     cost: usize,
     /// For whom lines are staged, and how many bytes in all.
-    staged: Vec<ConnId>,
+    staged: StagedConns,
     staged_bytes: usize,
     /// Kept to be filled again: inboxes, the effects of one event, and one rendered reply.
     #[expect(clippy::vec_box, reason = "they go back and forth between here and the clients")]
@@ -109,10 +117,17 @@ struct Alarm {
     timer: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl<R: Runtime> Driver<R> {
-    pub(super) fn new(runtime: R, inputs: Receiver<Input>, state: State, verifier: Verifier<R>) -> Driver<R> {
+impl<R: Runtime, O: Observer> Driver<R, O> {
+    pub(super) fn new(
+        runtime: R,
+        observer: O,
+        inputs: Receiver<Input>,
+        state: State,
+        verifier: Verifier<R>,
+    ) -> Driver<R, O> {
         Driver {
             runtime,
+            observer,
             inputs,
             state,
             verifier,
@@ -126,7 +141,7 @@ impl<R: Runtime> Driver<R> {
             held: false,
             pressed: false,
             cost: 0,
-            staged: Vec::new(),
+            staged: StagedConns::default(),
             staged_bytes: 0,
             inboxes: Vec::new(),
             effects: Vec::new(),
@@ -145,27 +160,29 @@ impl<R: Runtime> Driver<R> {
                 asked = true;
                 self.measures.pass();
                 yield_now().await;
+            } else if self.turns.is_empty() && self.hand_over(BROADCAST_WRITES_MAX) {
+                self.measures.pass();
+                yield_now().await;
             } else if self.turns.is_empty() {
-                self.hand_over();
-                self.runtime.preempt().await;
+                self.runtime.yield_point().await;
                 match self.next().await {
                     Some(input) => self.take(input),
                     None => self.tell_time(),
                 }
             }
             // All that is there at once, so that writers find much to write.
-            self.runtime.preempt().await;
+            self.runtime.yield_point().await;
             while let Ok(input) = self.inputs.try_recv() {
                 asked = false;
                 self.take(input);
-                self.runtime.preempt().await;
+                self.runtime.yield_point().await;
             }
             if let Some(conn) = self.turns.pop_front() {
                 self.give_turn(conn);
             }
             if self.pressed || self.cost >= YIELD_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
-                self.hand_over();
+                self.hand_over(if self.pressed { usize::MAX } else { BROADCAST_WRITES_MAX });
                 self.measures.pass();
                 yield_now().await;
             }
@@ -352,7 +369,7 @@ impl<R: Runtime> Driver<R> {
             }
         }
         if requests.as_slice().is_empty() {
-            self.measures.processed(taken);
+            self.measures.processed(taken, self.staged.end());
         } else if let Some(client) = self.clients.get_mut(conn)
             && let Some(inbox) = &mut client.inbox
         {
@@ -374,9 +391,9 @@ impl<R: Runtime> Driver<R> {
         while let Some(event) = next {
             let mut effects = std::mem::take(&mut self.effects);
             self.doing = (event.kind(), event.conn());
-            self.runtime.will_step(&event);
+            self.observer.before_step(&event);
             step_into(&mut self.state, event, &mut effects);
-            self.runtime.stepped(&effects);
+            self.observer.after_step(&effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -390,13 +407,14 @@ impl<R: Runtime> Driver<R> {
             Effect::Send { to, reply } => {
                 match to[..] {
                     // By far the most frequent: written where it belongs at once.
-                    [conn] => self.send(conn, &reply, None),
+                    [conn] => self.send(conn, &reply, None, false),
                     _ => {
+                        let is_broadcast = to.len() >= BROADCAST_MIN;
                         let mut lines = std::mem::take(&mut self.lines);
                         lines.clear();
                         reply.render(self.state.limits().line_bytes_max, &mut lines);
                         for conn in to {
-                            self.send(conn, &reply, Some(&lines));
+                            self.send(conn, &reply, Some(&lines), is_broadcast);
                         }
                         self.lines = lines;
                     }
@@ -433,7 +451,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Stages a reply for one client, which may have been rendered for others as well.
-    fn send(&mut self, conn: ConnId, reply: &Reply, rendered: Option<&[u8]>) {
+    fn send(&mut self, conn: ConnId, reply: &Reply, rendered: Option<&[u8]>, is_broadcast: bool) {
         let Some(Client { staged, .. }) = self.clients.get_mut(conn) else { return };
         let line_bytes_max = self.state.limits().line_bytes_max;
         let write = |lines: &mut Vec<u8>| match rendered {
@@ -449,11 +467,11 @@ impl<R: Runtime> Driver<R> {
             Reply::Error(why) => log_refusal(conn, why),
             _ => {}
         }
-        let (was_empty, before) = (staged.is_empty(), self.staged_bytes);
+        let before = self.staged_bytes;
         let pushed = staged.push(&mut self.staged_bytes, write);
         self.cost += 1 + (self.staged_bytes - before) / BYTES_PER_COST;
-        if was_empty && !staged.is_empty() {
-            self.staged.push(conn);
+        if !staged.is_empty() {
+            self.staged.list(conn, is_broadcast, &mut staged.listed);
         }
         match pushed {
             Push::Accepted | Push::Sealed => {}
@@ -475,15 +493,61 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Hands over what is staged, for the connections to write.
-    fn hand_over(&mut self) {
+    /// Hands over what is staged, for the connections to write: all that is urgent, and of the recipients of broadcasts those who
+    /// have waited longest, `most` of them. Says whether there are more.
+    fn hand_over(&mut self, most: usize) -> bool {
         (self.pressed, self.cost) = (false, 0);
-        for conn in self.staged.drain(..) {
+        for (conn, listed) in self.staged.take(most) {
             if let Some(client) = self.clients.get_mut(conn) {
+                client.staged.listed.remove(listed);
                 client.staged.hand_over(&mut self.staged_bytes);
             }
         }
-        self.measures.handed_over(&self.runtime);
+        self.measures.handed_over(self.staged.taken, &self.runtime);
+        !self.staged.is_empty()
+    }
+}
+
+/// The connections for which lines are staged. Each is in each of the two lists once at most.
+#[derive(Default)]
+struct StagedConns {
+    urgent: Vec<ConnId>,
+    /// What was staged for them was broadcast, or some of them have become urgent since.
+    waiting: VecDeque<ConnId>,
+    /// How many have ever been taken out of `waiting`.
+    taken: u64,
+}
+
+impl StagedConns {
+    /// Something is staged for a connection, which is in these lists already.
+    fn list(&mut self, conn: ConnId, is_broadcast: bool, listed: &mut Listed) {
+        if listed.urgent {
+            return; // everything that is staged for it goes together
+        }
+        if !is_broadcast {
+            listed.urgent = true;
+            self.urgent.push(conn);
+        } else if !listed.waiting {
+            listed.waiting = true;
+            self.waiting.push_back(conn);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.waiting.is_empty()
+    }
+
+    /// How many will have been taken out of `waiting` when all are that are there now.
+    fn end(&self) -> u64 {
+        self.taken + self.waiting.len() as u64
+    }
+
+    /// Takes all who are urgent, and those who have waited longest, `most` of them, each with the list it was in.
+    fn take(&mut self, most: usize) -> impl Iterator<Item = (ConnId, Listed)> {
+        let count = self.waiting.len().min(most);
+        self.taken += count as u64;
+        let urgent = self.urgent.drain(..).map(|conn| (conn, Listed { urgent: true, waiting: false }));
+        urgent.chain(self.waiting.drain(..count).map(|conn| (conn, Listed { urgent: false, waiting: true })))
     }
 }
 
@@ -493,7 +557,7 @@ fn log_refusal(conn: ConnId, why: &Refusal) {
     debug!(%conn, code = why.code(), "refused a line");
 }
 
-impl<R> Drop for Driver<R> {
+impl<R, O> Drop for Driver<R, O> {
     /// Says what it was all about, and lets nobody wait for it. A bug in the broker stops the server, which must not go on from
     /// a state that nobody knows: then what is known is logged, but for what was said.
     fn drop(&mut self) {

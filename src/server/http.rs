@@ -4,11 +4,9 @@
 //! a few seconds for all of it. When there are too many, the oldest goes: whoever stalls has lost its place by the time that
 //! others need it.
 //!
-//! - [`exposition`]: what `/metrics` says;
-//! - `socket`: hyper's view of a connection of the seam's.
+//! - [`exposition`]: what `/metrics` says.
 
 pub mod exposition;
-mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -17,18 +15,19 @@ use std::convert::Infallible;
 use std::time::SystemTime;
 
 use async_channel::Receiver;
-use futures_lite::future::or;
+use futures::io::AsyncReadExt;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use smol::future::{or, yield_now};
+use smol_hyper::rt::FuturesIo;
 use tracing::debug;
 
-use self::socket::Socket;
 use super::accept::Door;
 use super::metrics::Watch;
-use super::runtime::{Runtime, Stream};
+use super::runtime::Runtime;
 
 /// The most connections at a time.
 pub const CONNECTIONS_MAX: usize = 16;
@@ -66,7 +65,7 @@ async fn connection<R: Runtime>(
     given_away: Receiver<()>,
 ) {
     let conversation = async {
-        let mut socket = Socket::<R::Stream>::new(stream.split());
+        let mut stream = FuturesIo::new(stream);
         let service = service_fn(async |request: Request<Incoming>| {
             Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &watch, since).await)
         });
@@ -75,13 +74,16 @@ async fn connection<R: Runtime>(
             .half_close(true)
             .header_read_timeout(None)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(&mut socket, service)
+            .serve_connection(&mut stream, service)
             .await;
         if let Err(error) = served {
             debug!(%error, "an HTTP connection broke");
         }
         // To close a socket that holds unread bytes would destroy what is still on its way.
-        socket.discard().await;
+        let mut rest = [0; 1024];
+        while stream.get_mut().read(&mut rest).await.is_ok_and(|length| length > 0) {
+            yield_now().await; // whatever comes, the timer has its turn
+        }
     };
     let timer = runtime.sleep_until(runtime.now().plus(CONNECTION_MS_MAX));
     let given_away = async {

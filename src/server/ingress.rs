@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_channel::{Receiver, Sender};
-use futures_lite::Stream;
+use futures::stream::Stream;
 
+use super::buffers::{Buffer, Buffers};
 use super::metrics::Told;
 use super::operator::Order;
 use super::outbox::Outbox;
@@ -20,7 +21,7 @@ use super::shutdown::Shutdown;
 use crate::protocol::{Name, Request};
 use crate::{ConnId, Origin};
 
-/// How many reads (of up to 64 KiB each) and new connections wait at most.
+/// How many reads (of up to 128 KiB each) and new connections wait at most.
 pub(super) const PERMITS: usize = 16;
 
 /// What the driver is told.
@@ -56,27 +57,38 @@ pub(super) enum Input {
 pub(super) struct Ingress {
     sender: Sender<Input>,
     places: Arc<Places>,
+    buffers: Buffers,
     received_bytes: Arc<AtomicU64>,
 }
 
 pub(super) fn queue() -> (Ingress, Receiver<Input>) {
     let (sender, receiver) = async_channel::unbounded();
     let places = Arc::new(Places::new(PERMITS));
-    (Ingress { sender, places, received_bytes: Arc::default() }, receiver)
+    (Ingress { sender, places, buffers: Buffers::default(), received_bytes: Arc::default() }, receiver)
 }
 
 impl Ingress {
     /// Waits for a place in the queue, behind all who have waited longer.
     pub(super) async fn permit(&self) -> Permit {
-        match self.ask() {
+        match Places::ask(&self.places) {
             Ok(permit) => permit,
             Err(waiting) => waiting.await,
         }
     }
 
-    /// Takes a place in the queue, or a place among those who wait for one.
-    pub(super) fn ask(&self) -> Result<Permit, Waiting> {
-        Places::ask(&self.places)
+    /// A place in the queue, if one is free.
+    pub(super) fn try_permit(&self) -> Option<Permit> {
+        Places::take(&self.places)
+    }
+
+    /// A place among those who wait for one in the queue.
+    pub(super) fn wait(&self) -> Waiting {
+        Places::wait(&self.places)
+    }
+
+    /// Memory to read into.
+    pub(super) fn buffer(&self) -> Buffer {
+        self.buffers.take()
     }
 
     /// So many bytes have been read.
@@ -136,14 +148,27 @@ impl Places {
 
     /// A place, or what waits for one.
     pub(super) fn ask(places: &Arc<Places>) -> Result<Permit, Waiting> {
+        Places::take(places).ok_or_else(|| Places::wait(places))
+    }
+
+    /// A place, if one is free: then nobody waits.
+    fn take(places: &Arc<Places>) -> Option<Permit> {
+        let mut inner = places.lock();
+        inner.free = inner.free.checked_sub(1)?;
+        Some(Permit(Some(places.clone())))
+    }
+
+    /// Waits for a place, or takes one that has become free meanwhile.
+    fn wait(places: &Arc<Places>) -> Waiting {
+        let (hand, handed) = async_channel::bounded(1);
         let mut inner = places.lock();
         if inner.free > 0 {
             inner.free -= 1;
-            return Ok(Permit(Some(places.clone())));
+            let _ = hand.try_send(Permit(Some(places.clone())));
+        } else {
+            inner.waiting.push_back(hand);
         }
-        let (hand, handed) = async_channel::bounded(1);
-        inner.waiting.push_back(hand);
-        Err(Waiting(Box::pin(handed)))
+        Waiting(Box::pin(handed))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -3,6 +3,7 @@
 //! Whoever wants to know puts a question into the driver's queue, and the driver answers between two inputs. So the figures
 //! are of one moment, and nobody else pays for them: what the driver does anyway, it counts in plain numbers of its own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -117,8 +118,9 @@ pub struct Measures {
     pub delivery_ns: Histogram,
     /// The clock, if nobody else has had a turn since it was looked at.
     clock_ns: Option<u64>,
-    /// When each of the reads was taken that are processed and not handed over yet.
-    processed: Vec<u64>,
+    /// When each of the reads was taken that are processed and not handed over yet, and how many connections will have been
+    /// handed what was staged for them when all of it is.
+    processed: VecDeque<(u64, u64)>,
 }
 
 /// How often how much has been measured.
@@ -190,7 +192,7 @@ impl Measures {
             turn_ns: Histogram::new(&NANOSECONDS),
             delivery_ns: Histogram::new(&NANOSECONDS),
             clock_ns: None,
-            processed: Vec::new(),
+            processed: VecDeque::new(),
         }
     }
 
@@ -217,9 +219,10 @@ impl Measures {
         })
     }
 
-    /// What was taken at this moment has been processed, all of it.
-    pub(super) fn processed(&mut self, taken_ns: Option<u64>) {
-        self.processed.extend(taken_ns);
+    /// What was taken at this moment has been processed, all of it; what comes of it is handed over when so many connections have
+    /// been handed what was staged for them.
+    pub(super) fn processed(&mut self, taken_ns: Option<u64>, end: u64) {
+        self.processed.extend(taken_ns.map(|taken| (taken, end)));
     }
 
     /// A client's turn, which began at this moment, is over.
@@ -228,13 +231,10 @@ impl Measures {
         self.turn_ns.observe(now.saturating_sub(begin_ns));
     }
 
-    /// What comes of all that has been processed so far is handed over.
-    pub(super) fn handed_over<R: Runtime>(&mut self, runtime: &R) {
-        if self.processed.is_empty() {
-            return;
-        }
-        let now = self.clock(runtime);
-        for taken in self.processed.drain(..) {
+    /// So many connections have been handed what was staged for them.
+    pub(super) fn handed_over<R: Runtime>(&mut self, count: u64, runtime: &R) {
+        while let Some((taken, _)) = self.processed.pop_front_if(|(_, end)| *end <= count) {
+            let now = self.clock(runtime);
             self.delivery_ns.observe(now.saturating_sub(taken));
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! In reading order:
 //! - [`runtime`]: the seam: all that the shell needs of the world, so that a simulator can stand in for it;
-//! - [`mod@mio`]: the world in production;
+//! - [`mod@smol`]: the runtime in production;
 //! - `ingress`: the one queue, bounded, into the driver;
+//! - `buffers`: memory to read into;
 //! - [`outbox`]: the bounded queue to one client, and the driver's orders about it;
 //! - [`staged`]: the driver's end of an outbox;
 //! - `driver`: takes from the queue, steps, carries out the effects. The only caller of `step`;
@@ -21,13 +22,13 @@
 //! outbox never waits (guarantee G11).
 
 pub mod accept;
+mod buffers;
 mod conn;
 mod driver;
 #[cfg(feature = "http")]
 pub mod http;
 mod ingress;
 pub mod metrics;
-pub mod mio;
 pub mod operator;
 pub mod outbox;
 mod pace;
@@ -35,6 +36,7 @@ pub mod passwords;
 mod repeats;
 pub mod runtime;
 mod shutdown;
+pub mod smol;
 pub mod staged;
 #[cfg(test)]
 mod tests;
@@ -52,7 +54,7 @@ use metrics::{Tally, Watch};
 use operator::Operator;
 use outbox::Room;
 use passwords::{Passwords, Verifier};
-use runtime::Runtime;
+use runtime::{Observer, Runtime};
 pub use shutdown::Shutdown;
 
 /// How a server is to behave.
@@ -132,6 +134,17 @@ pub fn start<R: Runtime>(
     config: Config,
     shutdown: impl Future<Output: Into<Shutdown>> + Send + 'static,
 ) -> (Watch, Operator, impl Future<Output = ()> + Send) {
+    start_observed(runtime, (), listeners, config, shutdown)
+}
+
+/// As [`start`], with an observer of every event and its effects.
+pub fn start_observed<R: Runtime>(
+    runtime: R,
+    observer: impl Observer,
+    listeners: Vec<R::Listener>,
+    config: Config,
+    shutdown: impl Future<Output: Into<Shutdown>> + Send + 'static,
+) -> (Watch, Operator, impl Future<Output = ()> + Send) {
     let (ingress, inputs) = ingress::queue();
     let state = State::new(config.limits.clone(), config.hash_seed);
     if !config.accounts.is_empty() {
@@ -146,7 +159,7 @@ pub fn start<R: Runtime>(
     let ends = conn::EndLog::default();
     let world = Arc::new(World { runtime: runtime.clone(), ingress, room, ends, tally, config });
     shutdown::accept_until(&world, listeners, shutdown);
-    (watch, operator, driver::Driver::new(runtime, inputs, state, verifier).run())
+    (watch, operator, driver::Driver::new(runtime, observer, inputs, state, verifier).run())
 }
 
 /// What every task of one server shares.

@@ -50,7 +50,7 @@ impl<R: Runtime> Verifier<R> {
                 verdict.is_right = runtime.unblock(move || passwords.verify(&name, &password)).await;
             }
             drop(place);
-            runtime.preempt().await;
+            runtime.yield_point().await;
             drop(verdict);
         });
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_channel::Receiver;
-use futures_lite::FutureExt;
+use futures::future::FutureExt;
 
 use super::ingress::Input;
 use super::runtime::{Runtime, TaskName};

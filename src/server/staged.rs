@@ -17,6 +17,25 @@ pub struct Staged {
     held_max: usize,
     /// Nothing more is accepted.
     sealed: bool,
+    /// Kept for the driver.
+    pub listed: Listed,
+}
+
+/// In which of the driver's lists of those for whom something is staged a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// It is handed over the next time.
+    pub urgent: bool,
+    /// It is handed over when those who have waited longer are.
+    pub waiting: bool,
+}
+
+impl Listed {
+    /// It is no more in this list.
+    pub fn remove(&mut self, list: Listed) {
+        self.urgent &= !list.urgent;
+        self.waiting &= !list.waiting;
+    }
 }
 
 /// What became of a line.
@@ -36,7 +55,7 @@ pub enum Push {
 impl Staged {
     /// Nothing is staged for this outbox, and nothing is in it.
     pub fn new(outbox: Arc<Outbox>) -> Staged {
-        Staged { outbox, lines: Vec::new(), held_max: 0, sealed: false }
+        Staged { outbox, lines: Vec::new(), held_max: 0, sealed: false, listed: Listed::default() }
     }
 
     /// Whether nothing waits to be handed over.

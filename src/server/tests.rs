@@ -1,10 +1,11 @@
 //! What a bug costs: bugs are planted in the world that the server lives in, on real sockets. And what an idle connection
 //! costs.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::pin::pin;
+use std::num::NonZeroUsize;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -12,33 +13,29 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_channel::Sender;
+use futures::io::{AsyncRead, AsyncWrite};
 use tracing::Subscriber;
 
 use super::accept::Door;
 use super::conn::EndLog;
-use super::mio::Mio;
-use super::mio::sockets::{Address, Half, MioListener, MioStream};
 use super::outbox::{Outbox, Room};
-use super::runtime::{Listener, PeerAddr, Reader, Runtime, Stream};
-use super::{Config, World, conn, driver, ingress, serve, start};
+use super::runtime::{Listener, Observer, PeerAddr, Runtime, Stream};
+use super::smol::sockets::{Address, SmolListener, SmolStream};
+use super::smol::{Smol, run};
+use super::{Config, World, conn, driver, ingress, start, start_observed};
 use crate::{ConnId, Event, Millis};
 
-/// The world as it is, but for the bugs in it.
+/// The real runtime, with bugs planted in it.
 #[derive(Clone)]
 struct Trapped {
-    mio: Mio,
-    /// How often anybody waited for a moment.
+    smol: Smol,
+    /// How many timers were set.
     sleeps: Arc<AtomicUsize>,
 }
 
 impl Trapped {
-    fn new() -> Trapped {
-        Trapped { mio: Mio::new().unwrap(), sleeps: Arc::default() }
-    }
-
-    fn listen(&self) -> TrappedListener {
-        let listener = MioListener::bind(&self.mio, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
-        TrappedListener { listener, deaf: Arc::default(), failures: Mutex::default() }
+    fn new(smol: Smol) -> Trapped {
+        Trapped { smol, sleeps: Arc::default() }
     }
 }
 
@@ -47,41 +44,56 @@ impl Runtime for Trapped {
     type Stream = TrappedStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.mio.spawn(task);
+        self.smol.spawn(task);
     }
 
     fn now(&self) -> Millis {
-        self.mio.now()
+        self.smol.now()
     }
 
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
         self.sleeps.fetch_add(1, Ordering::SeqCst);
-        self.mio.sleep_until(at)
+        self.smol.sleep_until(at)
     }
 
     fn unblock<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
-        self.mio.unblock(work)
+        self.smol.unblock(work)
     }
 
-    fn preempt(&self) -> impl Future<Output = ()> + Send {
-        self.mio.preempt()
+    fn yield_point(&self) -> impl Future<Output = ()> + Send {
+        self.smol.yield_point()
     }
+}
 
-    /// As if the broker did, at this word.
-    fn will_step(&self, event: &Event) {
+/// Panics at the word "boom", as if the broker did.
+struct TrappedObserver;
+
+impl Observer for TrappedObserver {
+    fn before_step(&mut self, event: &Event) {
         assert!(!format!("{event:?}").contains("boom"), "planted: boom");
     }
 }
 
 struct TrappedListener {
-    listener: MioListener,
+    listener: SmolListener,
     /// Accepting panics.
     deaf: Arc<AtomicBool>,
-    /// What it says before it accepts anybody.
+    /// The errors it returns before it accepts anybody.
     failures: Mutex<Vec<io::ErrorKind>>,
+}
+
+impl TrappedListener {
+    fn bind() -> TrappedListener {
+        let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+        TrappedListener { listener, deaf: Arc::default(), failures: Mutex::default() }
+    }
+
+    fn address(&self) -> String {
+        self.listener.address().to_string()
+    }
 }
 
 impl Listener for TrappedListener {
@@ -97,30 +109,40 @@ impl Listener for TrappedListener {
     }
 }
 
-struct TrappedStream(MioStream);
+struct TrappedStream(SmolStream);
 
-impl Stream for TrappedStream {
-    type Reader = TrappedReader;
-    type Writer = Half;
-
-    fn split(self) -> (TrappedReader, Half) {
-        let (reader, writer) = self.0.split();
-        (TrappedReader(reader), writer)
+impl AsyncRead for TrappedStream {
+    /// Panics at the word "bang".
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.0).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(length)) = read {
+            assert!(!buffer[..length].starts_with(b"bang"), "planted: bang");
+        }
+        read
     }
 }
 
-struct TrappedReader(Half);
-
-impl Reader for TrappedReader {
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_readable(cx)
+impl AsyncWrite for TrappedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
-    /// Panics at this word.
-    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.0.try_read(buffer)?;
-        assert!(!buffer[..length].starts_with(b"bang"), "planted: bang");
-        Ok(length)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+impl Stream for TrappedStream {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 
@@ -165,17 +187,18 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let runtime = Trapped::new();
-        let listener = runtime.listen();
-        let (address, deaf) = (listener.listener.address().to_string(), listener.deaf.clone());
+        let listener = TrappedListener::bind();
+        let (address, deaf) = (listener.address(), listener.deaf.clone());
         let (stop, stopped) = async_channel::bounded::<bool>(1);
-        let listeners = vec![listener];
         let log = Log::default();
         let logger = log.logger();
         let thread = thread::spawn(move || {
             let shutdown = async move { assert!(!stopped.recv().await.unwrap(), "planted: no end") };
-            let serving = serve(runtime.clone(), listeners, Config::default(), shutdown);
-            tracing::subscriber::with_default(logger, || runtime.mio.block_on(serving));
+            let serve = |smol| {
+                let runtime = Trapped::new(smol);
+                start_observed(runtime, TrappedObserver, vec![listener], Config::default(), shutdown).2
+            };
+            tracing::subscriber::with_default(logger, || run(NonZeroUsize::MIN, serve));
         });
         Server { address, deaf, stop, log, thread }
     }
@@ -275,13 +298,16 @@ fn g9_only_what_concerns_everybody_makes_a_door_pause() {
         (ConnectionAborted, 40, 2),
         (OutOfMemory, 2, 2),
     ] {
-        let runtime = Trapped::new();
-        let listener = runtime.listen();
+        let listener = TrappedListener::bind();
         *listener.failures.lock().unwrap() = vec![failure; times];
-        let _client = TcpStream::connect(listener.listener.address().to_string()).unwrap();
-        let mut door = Door::new(runtime.clone(), listener, "a connection");
-        runtime.mio.block_on(door.accept());
-        assert_eq!(runtime.sleeps.load(Ordering::SeqCst), pauses, "{failure}, {times} times");
+        let _client = TcpStream::connect(listener.address()).unwrap();
+        let sleeps = run(NonZeroUsize::MIN, |smol| async {
+            let runtime = Trapped::new(smol);
+            let mut door = Door::new(runtime.clone(), listener, "a connection");
+            door.accept().await;
+            runtime.sleeps.load(Ordering::SeqCst)
+        });
+        assert_eq!(sleeps, pauses, "{failure}, {times} times");
     }
 }
 
@@ -297,29 +323,34 @@ fn a_bug_in_shutting_down_stops_the_server() {
 /// Bug: an order that the server had not taken when it ended was never answered.
 #[test]
 fn whoever_orders_too_late_hears_that_the_server_has_ended() {
-    let runtime = Trapped::new();
-    let (_, operator, serving) = start(runtime, Vec::new(), Config::default(), pending::<()>());
-    let mut kicking = pin!(operator.kick("al"));
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(kicking.as_mut().poll(&mut cx).is_pending());
-    drop(serving);
-    assert_eq!(kicking.poll(&mut cx), Poll::Ready(None));
+    run(NonZeroUsize::MIN, |smol| {
+        let (_, operator, serving) =
+            start(Trapped::new(smol), Vec::new(), Config::default(), pending::<()>());
+        let mut kicking = pin!(operator.kick("al"));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(kicking.as_mut().poll(&mut cx).is_pending());
+        drop(serving);
+        assert_eq!(kicking.poll(&mut cx), Poll::Ready(None));
+        ready(())
+    });
 }
 
 /// The README allows a connection 4 KiB beside its buffers, and this is the part of it that the server's own types decide.
 #[test]
 fn g9_an_idle_connection_is_small() {
-    let runtime = Mio::new().unwrap();
-    let listener = MioListener::bind(&runtime, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+    let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
     let _client = TcpStream::connect(listener.address().to_string()).unwrap();
-    let (stream, peer) = runtime.block_on(listener.accept()).unwrap();
-    let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
-    let outbox = Arc::new(Outbox::new(room.clone()));
-    let (ends, tally, config) = (EndLog::default(), Arc::default(), Config::default());
-    let world = Arc::new(World { runtime, ingress, room, ends, tally, config });
-    let task = conn::run(world, ConnId(0), peer, stream, outbox);
+    let task_bytes = run(NonZeroUsize::MIN, |runtime| async move {
+        let (stream, peer) = listener.accept().await.unwrap();
+        let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
+        let outbox = Arc::new(Outbox::new(room.clone()));
+        let (ends, tally, config) = (EndLog::default(), Arc::default(), Config::default());
+        let world = Arc::new(World { runtime, ingress, room, ends, tally, config });
+        size_of_val(&conn::run(world, ConnId(0), peer, stream, outbox))
+    });
     for (what, bytes, bytes_max) in [
-        ("a connection's task", size_of_val(&task), 328),
+        ("a connection's task", task_bytes, 296),
+        ("a stream, which is part of it", size_of::<SmolStream>(), 32),
         ("an outbox", size_of::<Outbox>(), 72),
         ("a client of the driver", driver::CLIENT_BYTES, 56),
     ] {

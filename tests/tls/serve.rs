@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rcgen::date_time_ymd;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use seriatim::server::mio::tls::certificate::fingerprint;
+use seriatim::server::smol::tls::certificate::fingerprint;
 
 use crate::certificates::{Authority, Client, serve};
 use crate::common::process::{Server, seriatim};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 use seriatim::server::operator::Operator;
-use seriatim::server::{Shutdown, start};
+use seriatim::server::{Shutdown, start_observed};
 
 use crate::choice::{Choice, Choices};
 use crate::client;
@@ -221,7 +221,8 @@ impl Stage {
         let runtime = self.runtime();
         let (listeners, operate) = (SimListener::all(&self.net), self.operator());
         self.world.spawn(Who::Driver, async move {
-            let (_, operator, serving) = start(runtime, listeners, config, shutdown);
+            let (_, operator, serving) =
+                start_observed(runtime.clone(), runtime, listeners, config, shutdown);
             operate(operator);
             serving.await;
             // The process is gone, and with it whatever its tasks still had to do.

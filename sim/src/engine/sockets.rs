@@ -5,14 +5,17 @@
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_lite::future::or;
-use seriatim::server::mio::Mio;
-use seriatim::server::mio::sockets::{Address, MioListener, MioStream};
-use seriatim::server::runtime::Runtime;
-use seriatim::server::{Shutdown, start};
+use seriatim::server::runtime::{Observer, Runtime};
+use seriatim::server::smol::sockets::{Address, SmolListener, SmolStream};
+use seriatim::server::smol::{Smol, run as run_smol};
+use seriatim::server::{Shutdown, start_observed};
 use seriatim::{Effect, Event, Millis};
+use smol::future::or;
+use smol::net::TcpStream;
 
 use super::Outcome;
 use crate::choice::Choices;
@@ -32,7 +35,7 @@ const VISIT_MS_MAX: u64 = 120_000;
 /// The real runtime, for the server and for clients, with a clock that runs faster.
 #[derive(Clone)]
 struct Hurried {
-    mio: Mio,
+    smol: Smol,
     speed: u64,
     /// Where the server listens.
     address: Address,
@@ -41,11 +44,11 @@ struct Hurried {
 }
 
 impl Hurried {
-    fn new(mio: Mio, speed: u64, address: Address, record: Record, recorder: &Arc<Recorder>) -> Hurried {
+    fn new(smol: Smol, speed: u64, address: Address, record: Record, recorder: &Arc<Recorder>) -> Hurried {
         let choices = Choices::replay(Vec::new());
         // Nothing is spawned, decided or waited for through it.
         let world = World::new(Faults::default(), choices, record, recorder.clone(), |_, _| {});
-        Hurried { mio, speed, address, world }
+        Hurried { smol, speed, address, world }
     }
 
     /// Waits for a moment, or for the broker to be told of so many events.
@@ -58,100 +61,118 @@ impl Hurried {
 }
 
 impl Runtime for Hurried {
-    type Listener = MioListener;
-    type Stream = MioStream;
+    type Listener = SmolListener;
+    type Stream = SmolStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.mio.spawn(task);
+        self.smol.spawn(task);
     }
 
     fn now(&self) -> Millis {
-        Millis(self.mio.now().0.saturating_mul(self.speed))
+        Millis(self.smol.now().0.saturating_mul(self.speed))
     }
 
     fn sleep_until(&self, at: Millis) -> impl Future<Output = ()> + Send + 'static {
-        self.mio.sleep_until(Millis(at.0.div_ceil(self.speed)))
+        self.smol.sleep_until(Millis(at.0.div_ceil(self.speed)))
     }
 
     fn unblock<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
-        self.mio.unblock(work)
+        self.smol.unblock(work)
     }
 
-    fn preempt(&self) -> impl Future<Output = ()> + Send {
-        self.mio.preempt()
+    fn yield_point(&self) -> impl Future<Output = ()> + Send {
+        self.smol.yield_point()
     }
+}
 
-    fn will_step(&self, event: &Event) {
+impl Observer for Hurried {
+    fn before_step(&mut self, event: &Event) {
         self.world.advance_to(self.now().0);
         self.world.will_step(event);
     }
 
-    fn stepped(&self, effects: &[Effect]) {
+    fn after_step(&mut self, effects: &[Effect]) {
         self.world.stepped(effects);
     }
 }
 
 impl Place for Hurried {
-    fn connect(&self) -> impl Future<Output = io::Result<MioStream>> + Send {
-        MioStream::connect(&self.mio, &self.address)
+    type Connection = TcpStream;
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address.to_string()).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Lingers for no time at all, which makes TCP reset.
+    fn break_off(connection: &TcpStream) {
+        let _ = rustix::net::sockopt::set_socket_linger(connection, Some(Duration::ZERO));
     }
 }
 
-/// Runs what the clients of a scenario do over real sockets, `speed` times as fast as it says, and judges it. Its faults,
-/// its second signal and the sizes of its pipes do not count here.
+/// On how many threads the run of a seed is: 1, 2 or 4.
+pub fn threads(seed: u64) -> NonZeroUsize {
+    NonZeroUsize::new(1 << (seed % 3)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Runs what the clients of a scenario do over real sockets, on so many threads, `speed` times as fast as it says, and judges
+/// it. Its faults, its second signal and the sizes of its pipes do not count here.
 ///
 /// # Errors
 /// No socket can be had.
-pub fn run(scenario: &Scenario, speed: u64, record: Record) -> io::Result<Outcome> {
-    let mio = Mio::new()?;
-    let listener = MioListener::bind(&mio, &Address::Tcp("127.0.0.1:0".to_owned()))?;
-    // Everybody comes from this machine.
-    let recorder = Recorder::new(&Scenario { origins: 0, ..scenario.clone() });
-    let place = Hurried::new(mio, speed, listener.address(), record, &recorder);
-    start_server(scenario, &place, listener);
-    let (history, violation) = play_all(&place, &recorder, scenario, RUN_MS_MAX);
-    let mut log = place.world.log();
-    log.marks.history(&history);
-    let (marks, events, trace) =
-        (std::mem::take(&mut log.marks), log.events, log.trace.take().unwrap_or_default());
-    drop(log);
-    let now_ms = place.now().0;
-    Ok(Outcome {
-        violation,
-        history,
-        taken: Vec::new(),
-        marks,
-        events,
-        steps: 0,
-        now_ms,
-        digest: None,
-        trace,
-        incidents: Vec::new(),
+pub fn run(scenario: &Scenario, speed: u64, threads: NonZeroUsize, record: Record) -> io::Result<Outcome> {
+    let scenario = scenario.clone();
+    run_smol(threads, |smol| async move {
+        let listener = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned()))?;
+        // Everybody comes from this machine.
+        let recorder = Recorder::new(&Scenario { origins: 0, ..scenario.clone() });
+        let place = Hurried::new(smol, speed, listener.address(), record, &recorder);
+        start_server(&scenario, &place, listener);
+        let (history, violation) = play_all(&place, &recorder, scenario, RUN_MS_MAX).await;
+        let mut log = place.world.log();
+        log.marks.history(&history);
+        let (marks, events, trace) =
+            (std::mem::take(&mut log.marks), log.events, log.trace.take().unwrap_or_default());
+        drop(log);
+        let now_ms = place.now().0;
+        Ok(Outcome {
+            violation,
+            history,
+            taken: Vec::new(),
+            marks,
+            events,
+            steps: 0,
+            now_ms,
+            digest: None,
+            trace,
+            incidents: Vec::new(),
+        })
     })
 }
 
 /// Lets the clients of a scenario talk, in real time, through a server that is there already, and judges what they saw.
-///
-/// # Errors
-/// No sockets can be watched.
-pub fn visit(scenario: &Scenario, address: &Address) -> io::Result<(History, Option<Violation>)> {
-    let recorder = Recorder::new(scenario);
-    let place = Hurried::new(Mio::new()?, 1, address.clone(), Record::default(), &recorder);
-    Ok(play_all(&place, &recorder, scenario, VISIT_MS_MAX))
+pub fn visit(scenario: &Scenario, address: &Address) -> (History, Option<Violation>) {
+    let (scenario, address) = (scenario.clone(), address.clone());
+    run_smol(NonZeroUsize::MIN, |smol| async move {
+        let recorder = Recorder::new(&scenario);
+        let place = Hurried::new(smol, 1, address, Record::default(), &recorder);
+        play_all(&place, &recorder, scenario, VISIT_MS_MAX).await
+    })
 }
 
 /// Lets all clients play to their end, but for so many milliseconds at most, and judges what they saw.
-fn play_all(
+async fn play_all(
     place: &Hurried,
     recorder: &Arc<Recorder>,
-    scenario: &Scenario,
+    scenario: Scenario,
     most_ms: u64,
 ) -> (History, Option<Violation>) {
     let (finished, finishes) = async_channel::unbounded();
-    let scenario = Arc::new(scenario.clone());
+    let scenario = Arc::new(scenario);
     let clients = scenario.clients.len();
     for client in 0..clients {
         let playing = client::play(place.clone(), recorder.clone(), scenario.clone(), client);
@@ -167,7 +188,7 @@ fn play_all(
             came += 1;
         }
     };
-    place.mio.clone().block_on(or(all_done, place.sleep_until(Millis(most_ms))));
+    or(all_done, place.sleep_until(Millis(most_ms))).await;
     let history = recorder.take();
     let violation = judge(&history).err().or_else(|| {
         (came < clients)
@@ -176,7 +197,7 @@ fn play_all(
     (history, violation)
 }
 
-fn start_server(scenario: &Scenario, place: &Hurried, listener: MioListener) {
+fn start_server(scenario: &Scenario, place: &Hurried, listener: SmolListener) {
     let config = scenario.config();
     let (stop, waiting) = (scenario.stop, place.clone());
     let shutdown = async move {
@@ -184,7 +205,8 @@ fn start_server(scenario: &Scenario, place: &Hurried, listener: MioListener) {
         waiting.wait_for(stop.at).await;
         if stop.restart { Shutdown::Restart } else { Shutdown::Stop }
     };
-    let (_, operator, serving) = start(place.clone(), vec![listener], config, shutdown);
+    let (_, operator, serving) =
+        start_observed(place.clone(), place.clone(), vec![listener], config, shutdown);
     place.spawn(serving);
     // Everybody comes from this machine, which cannot be banned.
     let (scenario, waiting) = (Scenario { origins: 0, ..scenario.clone() }, place.clone());

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use futures_io::AsyncWrite;
+use futures::io::{AsyncRead, AsyncWrite};
 use hashbrown::{HashMap, HashSet};
-use seriatim::server::runtime::{Reader, Stream, Writer};
+use seriatim::server::runtime::Stream;
 
 use crate::scenario::Scenario;
 use crate::world::{World, lock};
@@ -243,67 +243,42 @@ impl SimStream {
     }
 }
 
-impl Stream for SimStream {
-    type Reader = SimStream;
-    type Writer = SimStream;
-
-    fn split(self) -> (SimStream, SimStream) {
-        (self.clone(), self)
-    }
-}
-
-impl Reader for SimStream {
-    fn is_private(&self) -> bool {
-        self.0.link().local
-    }
-
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut link = self.0.link();
-        let reset = link.reset;
-        let clogged_until = link.clogged_until;
-        let pipe = link.incoming(self.0.side);
-        if reset {
-            return Poll::Ready(Ok(()));
-        }
-        let arrives_at = pipe.arrives_at.max(clogged_until);
-        if arrives_at > self.0.world.now() {
-            self.0.world.wake_at(arrives_at, cx.waker());
-        } else if !pipe.bytes.is_empty() || pipe.ended {
-            return Poll::Ready(Ok(()));
-        }
-        pipe.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl AsyncRead for SimStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let world = &self.0.world;
         let mut link = self.0.link();
         let (number, reset) = (link.number, link.reset);
-        let told = link.told[self.0.side as usize];
         let clogged_until = link.clogged_until;
         let most = if self.0.side == Side::Server { link.read_bytes_max } else { usize::MAX };
         let pipe = link.incoming(self.0.side);
         if pipe.bytes.is_empty() && reset {
             // The client side of the simulation need not be fooled like that.
-            return if told && self.0.side == Side::Server {
+            let told = std::mem::replace(&mut link.told[self.0.side as usize], true);
+            return Poll::Ready(if told && self.0.side == Side::Server {
                 Ok(0)
             } else {
                 Err(io::ErrorKind::ConnectionReset.into())
-            };
+            });
         }
         if self.0.side == Side::Server && world.goes_wrong(world.faults.interrupt) {
             let what = || "a signal interrupts the server's read".to_owned();
             world.befalls("a read was interrupted", Some(number), what);
-            return Err(io::ErrorKind::Interrupted.into());
+            return Poll::Ready(Err(io::ErrorKind::Interrupted.into()));
         }
-        let late = pipe.arrives_at.max(clogged_until) > world.now() && !reset;
-        if late || (pipe.bytes.is_empty() && !pipe.ended) {
-            return Err(io::ErrorKind::WouldBlock.into());
+        let arrives_at = pipe.arrives_at.max(clogged_until);
+        let is_late = arrives_at > world.now() && !reset;
+        if is_late || (pipe.bytes.is_empty() && !pipe.ended) {
+            if is_late {
+                world.wake_at(arrives_at, cx.waker());
+            }
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
         }
         if world.goes_wrong(world.faults.spurious_wake) {
             let what = || "there is nothing to read, though it was said".to_owned();
             world.befalls("there was nothing to read, though it had been said", Some(number), what);
-            return Err(io::ErrorKind::WouldBlock.into());
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let length = pipe.bytes.len().min(buffer.len()).min(most);
         let length = self.part(number, length, world.faults.torn_read, Does::Read);
@@ -315,7 +290,7 @@ impl Reader for SimStream {
             link.taken.count(&buffer[..length]);
         }
         world.passed(self.name(), &buffer[..length]);
-        Ok(length)
+        Poll::Ready(Ok(length))
     }
 }
 
@@ -409,7 +384,11 @@ impl AsyncWrite for SimStream {
     }
 }
 
-impl Writer for SimStream {
+impl Stream for SimStream {
+    fn is_private(&self) -> bool {
+        self.0.link().local
+    }
+
     fn reset(&mut self) {
         let link = self.0.link();
         let waited = link.write_waits_since.map(|since| self.0.world.now() - since);

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seriatim::server::mio::sockets::Address;
+use seriatim::server::smol::sockets::Address;
 
 use self::tls::TlsLink;
 use super::show::harmless;

@@ -12,8 +12,8 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
 };
-use seriatim::server::mio::tls::certificate::{date, fingerprint};
-use seriatim::server::mio::tls::settings::{read_certificates, read_key, read_roots};
+use seriatim::server::smol::tls::certificate::{date, fingerprint};
+use seriatim::server::smol::tls::settings::{read_certificates, read_key, read_roots};
 
 use super::super::args::TrustOptions;
 use super::show::harmless;

@@ -1,109 +1,67 @@
-//! The half of a connection that comes in: waits for its turn, reads, and sends what it has read into the queue.
+//! The half of a connection that comes in: waits until it may read, reads, and sends what it has read into the queue.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::thread;
 
 use bytes::Bytes;
+use futures::io::AsyncRead;
 use tracing::{error, info};
+use zeroize::{Zeroize, Zeroizing};
 
-use super::{Conn, ReaderOf, Sleep};
+use super::{Conn, Sleep};
 use crate::ConnId;
 use crate::protocol::{Name, Request, Session};
 use crate::server::World;
-use crate::server::ingress::{Input, PERMITS, Permit, Waiting};
+use crate::server::buffers::{Buffer, READ_BYTES_MAX};
+use crate::server::ingress::{Input, Permit, Waiting};
 use crate::server::pace::Pace;
-use crate::server::runtime::{Reader, Runtime};
+use crate::server::runtime::{Runtime, Stream};
 
-/// The most bytes one read brings.
-const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// What is no more than that is copied, and the large buffer is free for the next read at once: what waits in the queue, a line
-/// or two of everybody, needs no large ones.
-const COPIED_BYTES_MAX: usize = 1024;
-
-/// How much of what a read has brought is wiped when it has been processed: whatever is copied, in both places.
-const WIPED_BYTES: usize = COPIED_BYTES_MAX;
-
-thread_local! {
-    /// Buffers to read into, for all connections of a thread: none holds one while it waits.
-    static BUFFERS: RefCell<Buffers> = const { RefCell::new(Buffers { large: Vec::new(), small: Vec::new() }) };
-}
-
-/// Those that are free.
-struct Buffers {
-    large: Vec<Vec<u8>>,
-    small: Vec<Vec<u8>>,
-}
-
-impl Buffers {
-    fn of(&mut self, size: usize) -> &mut Vec<Vec<u8>> {
-        if size > COPIED_BYTES_MAX { &mut self.large } else { &mut self.small }
-    }
-}
-
-/// What one read has brought, in a buffer that is used again when all of it has been processed.
-struct Lent {
-    buffer: Vec<u8>,
-    length: usize,
-}
-
-impl Lent {
-    /// An empty buffer of this size.
-    fn new(size: usize) -> Lent {
-        let buffer = BUFFERS.with_borrow_mut(|buffers| buffers.of(size).pop());
-        Lent { buffer: buffer.unwrap_or_else(|| vec![0; size]), length: 0 }
-    }
-
-    /// The same, in no larger a buffer than it needs.
-    fn fitted(self) -> Lent {
-        if self.length > COPIED_BYTES_MAX {
-            return self;
-        }
-        let mut small = Lent::new(COPIED_BYTES_MAX);
-        small.length = self.length;
-        small.buffer[..self.length].copy_from_slice(self.as_ref());
-        small
-    }
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer[..self.length]
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let mut buffer = mem::take(&mut self.buffer);
-        // There a login line stands, if there is one, and in it perhaps a password.
-        buffer[..self.length.min(WIPED_BYTES)].fill(0);
-        // Behind the thread's end there is nobody to use it.
-        let _ = BUFFERS.try_with(|buffers| {
-            let mut buffers = buffers.borrow_mut();
-            let free = buffers.of(buffer.len());
-            if free.len() < PERMITS {
-                free.push(buffer);
-            }
-        });
-    }
-}
+/// How much is read at most while there is no permit, in bytes: a line or two. Only a connection over which something has come
+/// waits for a permit.
+const FIRST_BYTES_MAX: usize = 512;
 
 /// The half that comes in.
-pub(super) struct Incoming<R: Runtime> {
-    reader: ReaderOf<R>,
+pub(super) struct Incoming {
     session: Session,
     pace: Pace,
+    until: Until,
+    /// What reading has failed with, to be reported after what was read before it.
+    failed: Option<io::Error>,
     /// Writing has failed. The operating system may say that only once, and show the end of the stream to who reads on.
     pub(super) broken: bool,
     /// What has come so far, for the log. A line is whatever the session makes a request of.
     pub(super) lines: u64,
     pub(super) bytes: u64,
+}
+
+/// What the half that comes in waits for, one after another.
+enum Until {
+    /// One read at a time, and after everybody else's: nobody gets more turns than others.
+    Processed,
+    /// It may say no more yet. A limit is rare, and a timer as large as two pointers.
+    Paced(Box<Sleep>),
+    Readable,
+    Permitted(Box<Queued>),
+}
+
+/// A connection in the queue for a permit.
+struct Queued {
+    waiting: Waiting,
+    /// What has come already, never more than `FIRST_BYTES_MAX`. It may hold a password.
+    first: Zeroizing<Vec<u8>>,
+}
+
+/// What there is to go on with.
+enum Found {
+    /// What was read before and held back.
+    Held(Permit),
+    Bytes(Permit, Buffer),
+    End,
 }
 
 /// How the half that comes in ended, unless the socket broke.
@@ -114,126 +72,77 @@ pub(super) enum ReadEnd {
     Stopped,
 }
 
-impl<R: Runtime> Incoming<R> {
-    pub(super) fn new(world: &World<R>, conn: ConnId, reader: ReaderOf<R>) -> Incoming<R> {
-        if world.config.passwords.is_some() && reader.is_private() {
+impl Incoming {
+    pub(super) fn new<R: Runtime>(world: &World<R>, conn: ConnId, stream: &R::Stream) -> Incoming {
+        if world.config.passwords.is_some() && stream.is_private() {
             world.ingress.send(Input::Secured(conn));
         }
-        let session = Session::new(&world.config.limits);
-        let pace = Pace::new(world.config.lines_per_second_max);
-        Incoming { reader, session, pace, broken: false, lines: 0, bytes: 0 }
+        Incoming {
+            session: Session::new(&world.config.limits),
+            pace: Pace::new(world.config.lines_per_second_max),
+            until: Until::Processed,
+            failed: None,
+            broken: false,
+            lines: 0,
+            bytes: 0,
+        }
     }
 
     /// Reads the client's lines into the queue, until no more come or no more are wanted.
     ///
-    /// Cancel safe: between the read and the queue there is no waiting.
-    pub(super) fn read<'a>(&'a mut self, of: &'a Conn<R>) -> impl Future<Output = io::Result<ReadEnd>> + 'a {
-        let mut turn = Turn { incoming: self, of, until: Until::Processed };
-        async move {
-            loop {
-                let Some(permit) = (&mut turn).await else {
-                    of.world.ingress.send(Input::Ended(of.conn, Vec::new()));
-                    return Ok(ReadEnd::Stopped);
-                };
-                of.world.runtime.preempt().await;
-                let mut requests = Vec::new();
-                let ended = turn.incoming.take(of, &mut requests)?;
-                turn.incoming.lines += requests.len() as u64;
-                if ended {
+    /// Cancel safe: between the read and the queue there is no waiting, but for bytes that wait for a permit.
+    pub(super) fn poll_read<R: Runtime>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut R::Stream,
+        of: &Conn<R>,
+    ) -> Poll<io::Result<ReadEnd>> {
+        loop {
+            let mut requests = Vec::new();
+            if of.outbox.poll_stop_reading(cx).is_ready() {
+                self.take_first(of, stream, &mut requests);
+                of.world.ingress.send(Input::Ended(of.conn, requests));
+                return Poll::Ready(Ok(ReadEnd::Stopped));
+            }
+            let permit = match ready!(self.poll_found(cx, stream, of))? {
+                Found::End => {
+                    self.end(of, &mut requests);
                     of.world.ingress.send(Input::Ended(of.conn, requests));
-                    return Ok(ReadEnd::Eof);
+                    return Poll::Ready(Ok(ReadEnd::Eof));
                 }
-                if !requests.is_empty() {
-                    of.outbox.wait_for_driver();
-                    of.world.ingress.send(Input::Requests(of.conn, requests, permit));
+                Found::Held(permit) => {
+                    self.release(of, &mut requests);
+                    permit
                 }
+                Found::Bytes(permit, buffer) => {
+                    self.take(of, stream, &buffer.into_bytes(), &mut requests);
+                    permit
+                }
+            };
+            if requests.is_empty() {
+                // Whoever sends a line without end leaves others their turns.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
+            self.lines += requests.len() as u64;
+            of.outbox.wait_for_driver();
+            of.world.ingress.send(Input::Requests(of.conn, requests, permit));
         }
     }
 
-    /// Reads once, or goes on with what was read before and held back. Says whether that was the end of the stream.
-    fn take(&mut self, of: &Conn<R>, requests: &mut Vec<Request>) -> io::Result<bool> {
-        let Incoming { reader, session, pace, broken, .. } = self;
-        let (conn, now) = (of.conn, of.world.runtime.now());
-        if pace.holds() {
-            pace.release(now, |bytes| {
-                hear(conn, session, Some(&Bytes::copy_from_slice(bytes)), requests);
-            });
-            return Ok(false);
-        }
-        let most = pace.read_bytes_max(READ_BYTES_MAX);
-        let length = try_read(reader, most, |bytes| match of.outbox.closed() {
-            Some(_) => {}                             // the session is over: nothing more counts
-            None if bytes.is_empty() && *broken => {} // a line that broke off is none
-            None if bytes.is_empty() => hear(conn, session, None, requests),
-            None => {
-                let passing = bytes.slice_ref(pace.pass(bytes, now));
-                hear(conn, session, Some(&passing), requests);
-            }
-        })?;
-        if self.bytes == 0 && length > Some(0) {
-            self.introduce(of);
-        }
-        self.bytes += length.unwrap_or(0) as u64;
-        of.world.ingress.received(length.unwrap_or(0));
-        Ok(length == Some(0))
-    }
-
-    /// Tells the broker who the client has proved to be, which is known with the first bytes and counts before them.
-    fn introduce(&self, of: &Conn<R>) {
-        let Some(identity) = self.reader.identity() else { return };
-        match Name::parse(identity) {
-            Ok(name) => of.world.ingress.send(Input::Certified(of.conn, name)),
-            Err(error) => info!(conn = %of.conn, identity, %error, "a certificate is for what is no name"),
-        }
-    }
-
-    /// Throws away what the client sends, until it sends no more.
-    pub(super) async fn discard(&mut self, of: &Conn<R>) -> io::Result<()> {
+    /// Waits for something to go on with, and a permit for it; the end needs none.
+    fn poll_found<R: Runtime>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut R::Stream,
+        of: &Conn<R>,
+    ) -> Poll<io::Result<Found>> {
         loop {
-            // An error counts: it shows itself again when reading.
-            let _ = poll_fn(|cx| self.reader.poll_readable(cx)).await;
-            of.world.runtime.preempt().await;
-            let length = try_read(&mut self.reader, READ_BYTES_MAX, |_| ())?;
-            self.bytes += length.unwrap_or(0) as u64;
-            if length == Some(0) {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Waits for a client's turn to be read from, again and again: ready with a place in the queue, or with nothing if no more is to be read.
-struct Turn<'a, R: Runtime> {
-    incoming: &'a mut Incoming<R>,
-    of: &'a Conn<R>,
-    until: Until,
-}
-
-/// What the turn waits for, one after another.
-enum Until {
-    /// One read at a time, and behind everybody else's: nobody gets more turns than others.
-    Processed,
-    /// It may say no more yet. A limit is rare, and a timer as large as two pointers.
-    Paced(Box<Sleep>),
-    Readable,
-    Permitted(Waiting),
-}
-
-impl<R: Runtime> Future for Turn<'_, R> {
-    type Output = Option<Permit>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Permit>> {
-        let Turn { incoming: Incoming { reader, pace, .. }, of, until } = &mut *self;
-        if of.outbox.poll_stop_reading(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        loop {
-            *until = match until {
+            self.until = match &mut self.until {
                 Until::Processed => {
                     ready!(of.outbox.poll_processed(cx));
                     let runtime = &of.world.runtime;
-                    match pace.ready_at().filter(|&at| at > runtime.now()) {
+                    match self.pace.ready_at().filter(|&at| at > runtime.now()) {
                         Some(at) => {
                             of.world.tally.reads_delayed.fetch_add(1, Ordering::Relaxed);
                             Until::Paced(Box::new(Box::pin(runtime.sleep_until(at))))
@@ -245,25 +154,171 @@ impl<R: Runtime> Future for Turn<'_, R> {
                     ready!(Pin::new(&mut **sleep).poll(cx));
                     Until::Readable
                 }
-                Until::Readable => {
-                    if !pace.holds() {
-                        // An error counts: it shows itself again when reading.
-                        let _ = ready!(reader.poll_readable(cx));
+                Until::Readable => match ready!(self.poll_readable(cx, stream, of))? {
+                    Ok(found) => {
+                        self.until = Until::Processed;
+                        return Poll::Ready(Ok(found));
                     }
-                    match of.world.ingress.ask() {
-                        Ok(permit) => {
-                            *until = Until::Processed;
-                            return Poll::Ready(Some(permit));
-                        }
-                        Err(waiting) => Until::Permitted(waiting),
-                    }
-                }
-                Until::Permitted(waiting) => {
-                    let permit = ready!(Pin::new(waiting).poll(cx));
-                    *until = Until::Processed;
-                    return Poll::Ready(Some(permit));
+                    Err(queued) => Until::Permitted(queued),
+                },
+                Until::Permitted(queued) => {
+                    let permit = ready!(Pin::new(&mut queued.waiting).poll(cx));
+                    let first = std::mem::take(&mut queued.first);
+                    self.until = Until::Processed;
+                    return Poll::Ready(Ok(match first.is_empty() {
+                        true => Found::Held(permit),
+                        false => Found::Bytes(permit, self.read_on(cx, stream, of, &first)),
+                    }));
                 }
             }
+        }
+    }
+
+    /// Takes a permit and reads into a buffer, which it keeps only if something is there. Without a permit it reads a few bytes,
+    /// and only if they are there it queues for one.
+    fn poll_readable<R: Runtime>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut R::Stream,
+        of: &Conn<R>,
+    ) -> Poll<io::Result<Result<Found, Box<Queued>>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let most = self.pace.read_bytes_max(READ_BYTES_MAX);
+        let permit = of.world.ingress.try_permit();
+        if self.pace.holds() {
+            return Poll::Ready(Ok(permit.map(Found::Held).ok_or_else(|| queue(of, &[]))));
+        }
+        if let Some(permit) = permit {
+            let mut buffer = of.world.ingress.buffer();
+            let length = ready!(poll_some(cx, stream, buffer.room(most)))?;
+            buffer.fill(length);
+            return Poll::Ready(Ok(Ok(match length {
+                0 => Found::End,
+                _ => Found::Bytes(permit, buffer),
+            })));
+        }
+        let mut first = [0; FIRST_BYTES_MAX];
+        let length = ready!(poll_some(cx, stream, &mut first[..most.min(FIRST_BYTES_MAX)]))?;
+        let queued = queue(of, &first[..length]);
+        first.zeroize();
+        Poll::Ready(Ok(if length == 0 { Ok(Found::End) } else { Err(queued) }))
+    }
+
+    /// Reads what is there after the first bytes, which came before there was a permit.
+    fn read_on<R: Runtime>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut R::Stream,
+        of: &Conn<R>,
+        first: &[u8],
+    ) -> Buffer {
+        let mut buffer = of.world.ingress.buffer();
+        let most = self.pace.read_bytes_max(READ_BYTES_MAX);
+        let room = buffer.room(most);
+        room[..first.len()].copy_from_slice(first);
+        let mut length = first.len();
+        // A shorter read was all there was.
+        if length == most.min(FIRST_BYTES_MAX) && length < most {
+            match poll_some(cx, stream, &mut room[length..]) {
+                Poll::Ready(Ok(more)) => length += more, // the end shows itself again
+                Poll::Ready(Err(error)) => self.failed = Some(error),
+                Poll::Pending => {}
+            }
+        }
+        buffer.fill(length);
+        buffer
+    }
+
+    /// Makes requests of what has been read.
+    fn take<R: Runtime>(
+        &mut self,
+        of: &Conn<R>,
+        stream: &R::Stream,
+        bytes: &Bytes,
+        requests: &mut Vec<Request>,
+    ) {
+        if self.bytes == 0 {
+            introduce(of, stream);
+        }
+        self.bytes += bytes.len() as u64;
+        of.world.ingress.received(bytes.len());
+        if of.outbox.closed().is_some() {
+            return; // the session is over: nothing more counts
+        }
+        let passing = bytes.slice_ref(self.pace.pass(bytes, of.world.runtime.now()));
+        hear(of.conn, &mut self.session, Some(&passing), requests);
+    }
+
+    /// Makes requests of what has been read before there was a permit: no more is to be read, but that was, and counts.
+    fn take_first<R: Runtime>(&mut self, of: &Conn<R>, stream: &R::Stream, requests: &mut Vec<Request>) {
+        if let Until::Permitted(queued) = &mut self.until {
+            let first = std::mem::take(&mut queued.first);
+            self.until = Until::Processed;
+            if !first.is_empty() {
+                self.take(of, stream, &Bytes::copy_from_slice(&first), requests);
+                self.lines += requests.len() as u64;
+            }
+        }
+    }
+
+    /// Makes requests of what was held back and may pass by now.
+    fn release<R: Runtime>(&mut self, of: &Conn<R>, requests: &mut Vec<Request>) {
+        let Incoming { session, pace, .. } = self;
+        pace.release(of.world.runtime.now(), |bytes| {
+            hear(of.conn, session, Some(&Bytes::copy_from_slice(bytes)), requests);
+        });
+    }
+
+    /// The client says no more. A line that broke off with the connection is none.
+    fn end<R: Runtime>(&mut self, of: &Conn<R>, requests: &mut Vec<Request>) {
+        if of.outbox.closed().is_none() && !self.broken {
+            hear(of.conn, &mut self.session, None, requests);
+        }
+        self.lines += requests.len() as u64;
+    }
+
+    /// Throws away what the client sends, until it sends no more.
+    pub(super) fn poll_discard(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<()>> {
+        let length = ready!(poll_some(cx, stream, &mut [0; 4096]))?;
+        self.bytes += length as u64;
+        if length == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Tells the broker who the client has proved to be, which is known with the first bytes and counts before them.
+fn introduce<R: Runtime>(of: &Conn<R>, stream: &R::Stream) {
+    let Some(identity) = stream.identity() else { return };
+    match Name::parse(identity) {
+        Ok(name) => of.world.ingress.send(Input::Certified(of.conn, name)),
+        Err(error) => info!(conn = %of.conn, identity, %error, "a certificate is for what is no name"),
+    }
+}
+
+/// A place in the queue for a permit, with what has been read.
+fn queue<R: Runtime>(of: &Conn<R>, first: &[u8]) -> Box<Queued> {
+    Box::new(Queued { waiting: of.world.ingress.wait(), first: first.to_vec().into() })
+}
+
+/// Reads what is there, however often a signal interrupts that.
+fn poll_some(
+    cx: &mut Context<'_>,
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        match ready!(Pin::new(&mut *stream).poll_read(cx, buffer)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return Poll::Ready(read),
         }
     }
 }
@@ -297,23 +352,6 @@ impl Drop for Reading<'_> {
             let (end, bytes) = (bytes.is_none(), bytes.map_or(&[][..], Bytes::as_ref).escape_ascii());
             error!(%conn, ?before, %bytes, end, "a bug in reading this");
         }
-    }
-}
-
-/// Hands what is there, `most` bytes of it, to `read` (nothing at the end of the stream) and says how many bytes it was;
-/// `None` if there was nothing to read after all.
-fn try_read(reader: &mut impl Reader, most: usize, read: impl FnOnce(&Bytes)) -> io::Result<Option<usize>> {
-    let mut lent = Lent::new(READ_BYTES_MAX);
-    match reader.try_read(&mut lent.buffer[..most]) {
-        Ok(length) => {
-            lent.length = length;
-            read(&Bytes::from_owner(lent.fitted()));
-            Ok(Some(length))
-        }
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 

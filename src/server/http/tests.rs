@@ -1,22 +1,23 @@
 use std::future::{pending, ready};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
 use super::*;
 use crate::Millis;
-use crate::server::mio::Mio;
-use crate::server::mio::sockets::{Address, MioListener, MioStream};
+use crate::server::smol::sockets::{Address, SmolListener, SmolStream};
+use crate::server::smol::{Smol, run};
 use crate::server::{Config, start};
 
-/// The world as it is, but all waiting is over at once.
+/// The real runtime, but no timer ever waits.
 #[derive(Clone)]
-struct Hasty(Mio);
+struct Hasty(Smol);
 
 impl Runtime for Hasty {
-    type Listener = MioListener;
-    type Stream = MioStream;
+    type Listener = SmolListener;
+    type Stream = SmolStream;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(task);
@@ -37,18 +38,15 @@ impl Runtime for Hasty {
         self.0.unblock(work)
     }
 
-    fn preempt(&self) -> impl Future<Output = ()> + Send {
-        self.0.preempt()
+    fn yield_point(&self) -> impl Future<Output = ()> + Send {
+        self.0.yield_point()
     }
 }
 
 #[test]
 fn g9_whoever_takes_too_long_is_dropped() {
-    let mio = Mio::new().unwrap();
-    let door = MioListener::bind(&mio, &Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
+    let door = SmolListener::bind(&Address::Tcp("127.0.0.1:0".to_owned())).unwrap();
     let address = door.address().to_string();
-    let (watch, _, served) = start(mio.clone(), Vec::new(), Config::default(), pending::<()>());
-    mio.spawn(serve(Hasty(mio.clone()), door, watch));
     let (done, is_done) = async_channel::bounded::<()>(1);
     let client = thread::spawn(move || {
         let _done = done;
@@ -62,8 +60,13 @@ fn g9_whoever_takes_too_long_is_dropped() {
         let _ = slow.read_to_end(&mut all);
         std::io::Result::Ok(all)
     });
-    mio.block_on(or(served, async {
-        let _ = is_done.recv().await;
-    }));
+    run(NonZeroUsize::MIN, |smol| async move {
+        let (watch, _, served) = start(smol.clone(), Vec::new(), Config::default(), pending::<()>());
+        smol.spawn(serve(Hasty(smol.clone()), door, watch));
+        or(served, async {
+            let _ = is_done.recv().await;
+        })
+        .await;
+    });
     assert_eq!(client.join().unwrap().unwrap(), b"");
 }

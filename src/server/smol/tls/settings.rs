@@ -14,7 +14,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use tracing::warn;
 
 use super::certificate;
-use crate::server::mio::lock;
+use crate::server::smol::lock;
 
 /// Where the server's certificate comes from.
 #[derive(Debug)]

@@ -1,0 +1,100 @@
+//! [`Buffers`]: memory to read into, for all connections together. None holds a buffer while it waits.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::ingress::PERMITS;
+
+/// The most bytes one read brings. The longer the reads are, the more a recipient's next write carries: with 64 KiB a message of
+/// 1 KiB costs half as much again.
+pub(super) const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// What is no more than that is copied, and the large buffer is free for the next read at once: what waits in the queue, a line
+/// or two of everybody, needs no large ones.
+const COPIED_BYTES_MAX: usize = 1024;
+
+/// How much of what a read has brought is wiped when it has been processed: whatever is copied, in both places. There a login
+/// line stands, if there is one, and in it perhaps a password.
+const WIPED_BYTES: usize = COPIED_BYTES_MAX;
+
+/// Those that are free, never more of each kind than there are permits.
+#[derive(Clone, Default)]
+pub(super) struct Buffers(Arc<Mutex<Free>>);
+
+#[derive(Default)]
+struct Free {
+    large: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
+}
+
+impl Free {
+    fn of(&mut self, size: usize) -> &mut Vec<Vec<u8>> {
+        if size > COPIED_BYTES_MAX { &mut self.large } else { &mut self.small }
+    }
+}
+
+impl Buffers {
+    /// A large buffer, with nothing in it.
+    pub(super) fn take(&self) -> Buffer {
+        self.take_of(READ_BYTES_MAX)
+    }
+
+    fn take_of(&self, size: usize) -> Buffer {
+        let memory = self.lock().of(size).pop();
+        Buffer { memory: memory.unwrap_or_else(|| vec![0; size]), length: 0, home: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Free> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one read has brought. Its memory is used again when all of it has been processed.
+pub(super) struct Buffer {
+    memory: Vec<u8>,
+    length: usize,
+    home: Buffers,
+}
+
+impl Buffer {
+    /// Where to read to, so many bytes at most.
+    pub(super) fn room(&mut self, most: usize) -> &mut [u8] {
+        &mut self.memory[..most]
+    }
+
+    /// So many bytes have been read.
+    pub(super) fn fill(&mut self, length: usize) {
+        self.length = length;
+    }
+
+    /// The bytes, in no larger a buffer than they need.
+    pub(super) fn into_bytes(self) -> Bytes {
+        if self.length > COPIED_BYTES_MAX {
+            return Bytes::from_owner(self);
+        }
+        let mut small = self.home.take_of(COPIED_BYTES_MAX);
+        small.length = self.length;
+        small.memory[..self.length].copy_from_slice(self.as_ref());
+        Bytes::from_owner(small)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut memory = mem::take(&mut self.memory);
+        memory[..self.length.min(WIPED_BYTES)].fill(0);
+        let mut free = self.home.lock();
+        let free = free.of(memory.len());
+        if free.len() < PERMITS {
+            free.push(memory);
+        }
+    }
+}
