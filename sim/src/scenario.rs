@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use seriatim::protocol::{Name, Password};
-use seriatim::server::Config;
 use seriatim::server::passwords::Passwords;
+use seriatim::server::{Config, Tuning};
 use seriatim::{Limits, Origin};
 
 use crate::judge::same;
@@ -41,6 +41,9 @@ pub struct Scenario {
     pub pipe_bytes: usize,
     /// How many bytes one read of the server brings at most.
     pub read_bytes_max: usize,
+    /// How the server divides its work.
+    #[serde(default)]
+    pub tuning: Tuning,
     /// When the operator stops the server; everybody must be done without that otherwise.
     pub stop: Option<Stop>,
     /// What else the operator orders, one after another.
@@ -374,6 +377,7 @@ impl Scenario {
             lines_per_second_max: self.lines_per_second_max,
             write_ms_max: self.write_ms_max,
             hash_seed: [0, 0],
+            tuning: self.tuning,
             passwords: (!self.accounts.is_empty()).then(|| Arc::new(Secrets) as Arc<dyn Passwords>),
             accounts: self.accounts.iter().filter_map(|name| Name::parse(name).ok()).collect(),
             ..Config::default()
@@ -432,6 +436,7 @@ impl Default for Scenario {
             accounts: Vec::new(),
             pipe_bytes: 4096,
             read_bytes_max: usize::MAX,
+            tuning: Tuning::default(),
             stop: None,
             orders: Vec::new(),
             faults: Faults::default(),

@@ -258,7 +258,7 @@ const FAULTS: [(Knob, &str); 14] = [
 ];
 
 /// Whatever has a usual value.
-const USUAL: [fn(&mut Scenario, &Scenario); 24] = [
+const USUAL: [fn(&mut Scenario, &Scenario); 25] = [
     |scenario, usual| scenario.limits.clone_from(&usual.limits),
     |scenario, usual| scenario.limits.line_bytes_max = usual.limits.line_bytes_max,
     |scenario, usual| scenario.limits.recipients_max = usual.limits.recipients_max,
@@ -278,6 +278,7 @@ const USUAL: [fn(&mut Scenario, &Scenario); 24] = [
     |scenario, usual| scenario.outbox_bytes_max = usual.outbox_bytes_max,
     |scenario, usual| scenario.pipe_bytes = usual.pipe_bytes,
     |scenario, usual| scenario.read_bytes_max = usual.read_bytes_max,
+    |scenario, usual| scenario.tuning = usual.tuning,
     |scenario, usual| scenario.outbox_bytes_total_max = usual.outbox_bytes_total_max,
     |scenario, usual| scenario.outbox_bytes_floor = usual.outbox_bytes_floor,
     |scenario, usual| scenario.lines_per_second_max = usual.lines_per_second_max,

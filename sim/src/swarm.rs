@@ -7,6 +7,7 @@ use std::mem;
 use clap::ValueEnum;
 use fastrand::Rng;
 use seriatim::Limits;
+use seriatim::server::Tuning;
 
 use crate::judge::same;
 use crate::scenario::{BadLine, Command, Faults, Op, Order, Scenario, Script, Stop, When};
@@ -265,7 +266,22 @@ fn without_orders(seed: u64) -> Scenario {
         clients: (0..clients).map(|_| script(&mut rng, &names, &habits)).collect(),
         ..Scenario::default()
     };
-    reserved(bare(limited(scenario, seed), seed), seed)
+    reserved(bare(limited(tuned(scenario, seed), seed), seed), seed)
+}
+
+/// The same, but in half of the scenarios the server divides its work in other ways.
+fn tuned(scenario: Scenario, seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed ^ 0x7e41_0b5c);
+    if rng.bool() {
+        return scenario;
+    }
+    let tuning = Tuning {
+        permits: pick(&mut rng, &[1, 2, 3, 16]),
+        first_bytes_max: pick(&mut rng, &[1, 5, 20, 512]),
+        broadcast_min: pick(&mut rng, &[1, 2, 3]),
+        broadcast_writes_max: pick(&mut rng, &[1, 2, 64]),
+    };
+    Scenario { tuning, ..scenario }
 }
 
 /// The same, but in some scenarios a few names are reserved, and clients give passwords, most of them the right ones.
@@ -294,6 +310,10 @@ fn reserved(mut scenario: Scenario, seed: u64) -> Scenario {
                 Op::LogIn { name, insist }
             });
         }
+    }
+    if !scenario.accounts.is_empty() {
+        // While a password is verified the client keeps its permit: with few of them everybody else waits, too.
+        scenario.tuning.permits = Tuning::default().permits;
     }
     scenario.limits.account_required = !scenario.accounts.is_empty() && rng.u32(0..8) == 0;
     scenario.limits.clear_passwords_allowed = rng.u32(0..4) > 0;

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::ingress::PERMITS;
-
 /// The most bytes one read brings. The longer the reads are, the more a recipient's next write carries: with 64 KiB a message of
 /// 1 KiB costs half as much again.
 pub(super) const READ_BYTES_MAX: usize = 128 * 1024;
@@ -19,12 +17,13 @@ const COPIED_BYTES_MAX: usize = 1024;
 /// line stands, if there is one, and in it perhaps a password.
 const WIPED_BYTES: usize = COPIED_BYTES_MAX;
 
-/// Those that are free, never more of each kind than there are permits.
-#[derive(Clone, Default)]
+/// Those that are free.
+#[derive(Clone)]
 pub(super) struct Buffers(Arc<Mutex<Free>>);
 
-#[derive(Default)]
 struct Free {
+    /// Of each kind.
+    count_max: usize,
     large: Vec<Vec<u8>>,
     small: Vec<Vec<u8>>,
 }
@@ -36,6 +35,11 @@ impl Free {
 }
 
 impl Buffers {
+    /// Keeps so many of each kind at most.
+    pub(super) fn new(count_max: usize) -> Buffers {
+        Buffers(Arc::new(Mutex::new(Free { count_max, large: Vec::new(), small: Vec::new() })))
+    }
+
     /// A large buffer, with nothing in it.
     pub(super) fn take(&self) -> Buffer {
         self.take_of(READ_BYTES_MAX)
@@ -92,8 +96,9 @@ impl Drop for Buffer {
         let mut memory = mem::take(&mut self.memory);
         memory[..self.length.min(WIPED_BYTES)].fill(0);
         let mut free = self.home.lock();
+        let count_max = free.count_max;
         let free = free.of(memory.len());
-        if free.len() < PERMITS {
+        if free.len() < count_max {
             free.push(memory);
         }
     }

@@ -131,6 +131,7 @@ impl<R: Runtime> Served<R> {
             }
             (Some(WriteEnd::Flushed), read) => {
                 let ended = matches!(read, Some(Ok(ReadEnd::Eof)));
+                incoming.leave_queue();
                 linger(conn, async {
                     // If this fails, the client is gone and has what it has.
                     let _ = poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await;

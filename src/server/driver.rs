@@ -10,7 +10,8 @@ use async_channel::Receiver;
 use smol::future::{or, yield_now};
 use tracing::{debug, error, info};
 
-use super::ingress::{Input, PERMITS, Permit};
+use super::Tuning;
+use super::ingress::{Input, Permit};
 use super::metrics::{Measures, Told};
 use super::operator::{Order, Peer};
 use super::passwords::Verifier;
@@ -27,14 +28,6 @@ const TURN_COST: usize = 2048;
 /// How much is done before the connections have a turn: a fifth of a millisecond, so that a flood is hardly felt by others.
 const YIELD_COST: usize = 3072;
 
-/// A reply to so many recipients or more is a broadcast.
-const BROADCAST_MIN: usize = 32;
-
-/// How many recipients of broadcasts are handed what is staged for them before the connections have a turn. The fewer, the more
-/// comes together for each while it waits, and the fewer writers stand between a client and its turn: while there is work, a
-/// write to one of a thousand carries `YIELD_COST / BROADCAST_WRITES_MAX` lines or more.
-const BROADCAST_WRITES_MAX: usize = 64;
-
 /// What it costs to take a line, whomever it is for.
 const LINE_COST: usize = 10;
 
@@ -44,6 +37,7 @@ const BYTES_PER_COST: usize = 256;
 pub(super) struct Driver<R, O> {
     runtime: R,
     observer: O,
+    tuning: Tuning,
     inputs: Receiver<Input>,
     state: State,
     verifier: Verifier<R>,
@@ -67,7 +61,7 @@ pub(super) struct Driver<R, O> {
     /// For whom lines are staged, and how many bytes in all.
     staged: StagedConns,
     staged_bytes: usize,
-    /// Kept to be filled again: inboxes, the effects of one event, and one rendered reply.
+    /// Kept to be filled again: inboxes (as many as can be needed at a time, but for those of clients who end), the effects of one event, and one rendered reply.
     #[expect(clippy::vec_box, reason = "they go back and forth between here and the clients")]
     inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
@@ -97,9 +91,6 @@ struct Inbox {
     verifying: bool,
 }
 
-/// How many inboxes are kept to be filled again: as many as can be needed at a time, but for those of clients who end.
-const SPARE_INBOXES_MAX: usize = PERMITS;
-
 #[cfg(test)]
 pub(super) const CLIENT_BYTES: usize = size_of::<Client>();
 
@@ -121,6 +112,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
     pub(super) fn new(
         runtime: R,
         observer: O,
+        tuning: Tuning,
         inputs: Receiver<Input>,
         state: State,
         verifier: Verifier<R>,
@@ -128,6 +120,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
         Driver {
             runtime,
             observer,
+            tuning,
             inputs,
             state,
             verifier,
@@ -160,7 +153,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
                 asked = true;
                 self.measures.pass();
                 yield_now().await;
-            } else if self.turns.is_empty() && self.hand_over(BROADCAST_WRITES_MAX) {
+            } else if self.turns.is_empty() && self.hand_over(self.tuning.broadcast_writes_max) {
                 self.measures.pass();
                 yield_now().await;
             } else if self.turns.is_empty() {
@@ -182,7 +175,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             }
             if self.pressed || self.cost >= YIELD_COST {
                 // To be too slow, a client must have had the chance to be fast: let the connections run.
-                self.hand_over(if self.pressed { usize::MAX } else { BROADCAST_WRITES_MAX });
+                self.hand_over(if self.pressed { usize::MAX } else { self.tuning.broadcast_writes_max });
                 self.measures.pass();
                 yield_now().await;
             }
@@ -343,7 +336,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
         }
         match client.inbox.take_if(|inbox| inbox.brought.is_empty()) {
             Some(inbox) => {
-                if self.inboxes.len() < SPARE_INBOXES_MAX {
+                if self.inboxes.len() < self.tuning.permits {
                     self.inboxes.push(inbox);
                 }
                 client.staged.outbox().go_on_reading();
@@ -409,7 +402,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
                     // By far the most frequent: written where it belongs at once.
                     [conn] => self.send(conn, &reply, None, false),
                     _ => {
-                        let is_broadcast = to.len() >= BROADCAST_MIN;
+                        let is_broadcast = to.len() >= self.tuning.broadcast_min;
                         let mut lines = std::mem::take(&mut self.lines);
                         lines.clear();
                         reply.render(self.state.limits().line_bytes_max, &mut lines);

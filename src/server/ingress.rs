@@ -21,9 +21,6 @@ use super::shutdown::Shutdown;
 use crate::protocol::{Name, Request};
 use crate::{ConnId, Origin};
 
-/// How many reads (of up to 128 KiB each) and new connections wait at most.
-pub(super) const PERMITS: usize = 16;
-
 /// What the driver is told.
 pub(super) enum Input {
     /// A client has connected, from there; what is for it goes into this outbox.
@@ -58,13 +55,18 @@ pub(super) struct Ingress {
     sender: Sender<Input>,
     places: Arc<Places>,
     buffers: Buffers,
+    permits: usize,
     received_bytes: Arc<AtomicU64>,
 }
 
-pub(super) fn queue() -> (Ingress, Receiver<Input>) {
+/// The queue, in which so many reads and new connections wait at most.
+pub(super) fn queue(permits: usize) -> (Ingress, Receiver<Input>) {
     let (sender, receiver) = async_channel::unbounded();
-    let places = Arc::new(Places::new(PERMITS));
-    (Ingress { sender, places, buffers: Buffers::default(), received_bytes: Arc::default() }, receiver)
+    let places = Arc::new(Places::new(permits));
+    (
+        Ingress { sender, places, buffers: Buffers::new(permits), permits, received_bytes: Arc::default() },
+        receiver,
+    )
 }
 
 impl Ingress {
@@ -101,9 +103,14 @@ impl Ingress {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
+    /// How many places in the queue there are.
+    pub(super) fn permits(&self) -> usize {
+        self.permits
+    }
+
     /// How many places in the queue are taken.
     pub(super) fn permits_used(&self) -> usize {
-        PERMITS - self.places.lock().free
+        self.permits - self.places.lock().free
     }
 
     /// Puts an input into the queue. Never waits: whoever could send without end has a permit.
@@ -209,7 +216,8 @@ mod tests {
     /// Bug: a hundred who talked without a pause once kept others from logging in for more than ten seconds.
     #[test]
     fn g9_whoever_waits_for_a_place_is_not_overtaken() {
-        let (ingress, _inputs) = queue();
+        const PERMITS: usize = 16;
+        let (ingress, _inputs) = queue(PERMITS);
         let mut permits: Vec<Permit> = (0..PERMITS)
             .map(|_| match poll(pin!(ingress.permit())) {
                 Poll::Ready(permit) => permit,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::conn::How;
-use super::ingress::{Ingress, Input, PERMITS};
+use super::ingress::{Ingress, Input};
 use super::outbox::Room;
 use super::runtime::Runtime;
 use crate::{Counters, Millis};
@@ -53,7 +53,7 @@ impl Watch {
             sent_bytes: self.room.sent(),
             outbox_bytes: self.room.used(),
             outbox_bytes_total_max: self.room.bytes_total_max,
-            permits: PERMITS,
+            permits: self.ingress.permits(),
             permits_used: self.ingress.permits_used(),
         })
     }

@@ -84,6 +84,31 @@ pub struct Config {
     pub accounts: Vec<Name>,
     /// Keys the hash of names: random in production, fixed in a simulation.
     pub hash_seed: [u64; 2],
+    /// How work is divided.
+    pub tuning: Tuning,
+}
+
+/// How the server divides its work. The defaults are measured; a simulation tries others, which must keep every guarantee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Tuning {
+    /// Maximum number of reads and new connections in the driver's queue, at least 1.
+    pub permits: usize,
+    /// Maximum number of bytes that a connection reads while there is no permit, at least 1 and at most 1,024. Only a connection
+    /// over which something has come waits for a permit.
+    pub first_bytes_max: usize,
+    /// A reply to so many recipients or more is a broadcast.
+    pub broadcast_min: usize,
+    /// Maximum number of recipients of broadcasts that are handed what is staged for them before the connections have a turn, at
+    /// least 1. The smaller, the more comes together for each while it waits, and the fewer writers stand between a client and
+    /// its turn.
+    pub broadcast_writes_max: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { permits: 16, first_bytes_max: 512, broadcast_min: 32, broadcast_writes_max: 64 }
+    }
 }
 
 impl Default for Config {
@@ -103,6 +128,7 @@ impl Default for Config {
             passwords_at_once: 1,
             accounts: Vec::new(),
             hash_seed: [random(), random()],
+            tuning: Tuning::default(),
         }
     }
 }
@@ -145,13 +171,14 @@ pub fn start_observed<R: Runtime>(
     config: Config,
     shutdown: impl Future<Output: Into<Shutdown>> + Send + 'static,
 ) -> (Watch, Operator, impl Future<Output = ()> + Send) {
-    let (ingress, inputs) = ingress::queue();
+    let (ingress, inputs) = ingress::queue(config.tuning.permits);
     let state = State::new(config.limits.clone(), config.hash_seed);
     if !config.accounts.is_empty() {
         ingress.send(Input::AccountsChanged(config.accounts.clone())); // before anybody comes
     }
     let verifier =
         Verifier::new(runtime.clone(), ingress.clone(), config.passwords.clone(), config.passwords_at_once);
+    let tuning = config.tuning;
     let room = Room::new(config.outbox_bytes_max, config.outbox_bytes_total_max, config.outbox_bytes_floor);
     let tally = Arc::<Tally>::default();
     let watch = Watch::new(ingress.clone(), room.clone(), tally.clone());
@@ -159,7 +186,7 @@ pub fn start_observed<R: Runtime>(
     let ends = conn::EndLog::default();
     let world = Arc::new(World { runtime: runtime.clone(), ingress, room, ends, tally, config });
     shutdown::accept_until(&world, listeners, shutdown);
-    (watch, operator, driver::Driver::new(runtime, observer, inputs, state, verifier).run())
+    (watch, operator, driver::Driver::new(runtime, observer, tuning, inputs, state, verifier).run())
 }
 
 /// What every task of one server shares.

@@ -342,7 +342,7 @@ fn g9_an_idle_connection_is_small() {
     let _client = TcpStream::connect(listener.address().to_string()).unwrap();
     let task_bytes = run(NonZeroUsize::MIN, |runtime| async move {
         let (stream, peer) = listener.accept().await.unwrap();
-        let ((ingress, _inputs), room) = (ingress::queue(), Room::new(0, 0, 0));
+        let ((ingress, _inputs), room) = (ingress::queue(16), Room::new(0, 0, 0));
         let outbox = Arc::new(Outbox::new(room.clone()));
         let (ends, tally, config) = (EndLog::default(), Arc::default(), Config::default());
         let world = Arc::new(World { runtime, ingress, room, ends, tally, config });

@@ -48,6 +48,23 @@ pub(crate) fn seriatim(name: &str, program: &Path) -> Broker {
     }
 }
 
+/// What Seriatim on two threads is called.
+pub(crate) const TWO_THREADS: &str = "seriatim, 2 threads";
+
+/// The same on two threads.
+pub(crate) fn two_threads(of: &Broker) -> Broker {
+    Broker {
+        arguments: &[
+            "serve",
+            "--threads=2",
+            "--listen=127.0.0.1:0",
+            "--connections-max=19000",
+            "--logins-pending-max=19000",
+        ],
+        ..seriatim(TWO_THREADS, &of.program)
+    }
+}
+
 /// The least that any broker must do: this program's own loop that reads and writes.
 pub(crate) fn forwarder(program: &Path) -> Broker {
     Broker {

@@ -38,7 +38,7 @@ pub(crate) use forward::run as forward;
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Programs to measure as Seriatim, the first for the others to be compared with
+    /// Programs to measure as Seriatim, the first for the others to be compared with; NAME=FILE says what one is called
     #[arg(long = "server", value_name = "FILE", default_value = "target/release/seriatim")]
     servers: Vec<PathBuf>,
     /// Only workloads whose names begin so
@@ -86,16 +86,20 @@ impl Arguments {
     fn brokers(&self) -> Result<Vec<Broker>, String> {
         let mut brokers = Vec::new();
         for file in &self.servers {
-            let name =
-                if self.servers.len() == 1 { "seriatim".to_owned() } else { file.display().to_string() };
-            brokers.push(seriatim(&name, file)?);
+            let written = file.to_string_lossy();
+            brokers.push(match written.split_once('=') {
+                Some((name, file)) => seriatim(name, Path::new(file))?,
+                None if self.servers.len() == 1 => seriatim("seriatim", file)?,
+                None => seriatim(&written, file)?,
+            });
         }
+        let two_threads = brokers.first().map(broker::two_threads);
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let (others, missing) = broker::others();
         for name in missing {
             eprintln!("{name} is not installed and not measured: benches/install-peers");
         }
-        let others = [broker::forwarder(&own)].into_iter().chain(others);
+        let others = two_threads.into_iter().chain([broker::forwarder(&own)]).chain(others);
         brokers.extend(others.filter(|broker| is_asked(&self.beside, &broker.name)));
         Ok(brokers)
     }

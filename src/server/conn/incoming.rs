@@ -21,9 +21,8 @@ use crate::server::ingress::{Input, Permit, Waiting};
 use crate::server::pace::Pace;
 use crate::server::runtime::{Runtime, Stream};
 
-/// How much is read at most while there is no permit, in bytes: a line or two. Only a connection over which something has come
-/// waits for a permit.
-const FIRST_BYTES_MAX: usize = 512;
+/// The largest that [`Tuning::first_bytes_max`](crate::server::Tuning::first_bytes_max) may be.
+const FIRST_BYTES_MAX: usize = 1024;
 
 /// The half that comes in.
 pub(super) struct Incoming {
@@ -52,7 +51,7 @@ enum Until {
 /// A connection in the queue for a permit.
 struct Queued {
     waiting: Waiting,
-    /// What has come already, never more than `FIRST_BYTES_MAX`. It may hold a password.
+    /// What has come already, a line or two. It may hold a password.
     first: Zeroizing<Vec<u8>>,
 }
 
@@ -200,7 +199,7 @@ impl Incoming {
             })));
         }
         let mut first = [0; FIRST_BYTES_MAX];
-        let length = ready!(poll_some(cx, stream, &mut first[..most.min(FIRST_BYTES_MAX)]))?;
+        let length = ready!(poll_some(cx, stream, &mut first[..most.min(first_bytes_max(of))]))?;
         let queued = queue(of, &first[..length]);
         first.zeroize();
         Poll::Ready(Ok(if length == 0 { Ok(Found::End) } else { Err(queued) }))
@@ -220,7 +219,7 @@ impl Incoming {
         room[..first.len()].copy_from_slice(first);
         let mut length = first.len();
         // A shorter read was all there was.
-        if length == most.min(FIRST_BYTES_MAX) && length < most {
+        if length == most.min(first_bytes_max(of)) && length < most {
             match poll_some(cx, stream, &mut room[length..]) {
                 Poll::Ready(Ok(more)) => length += more, // the end shows itself again
                 Poll::Ready(Err(error)) => self.failed = Some(error),
@@ -279,6 +278,11 @@ impl Incoming {
         self.lines += requests.len() as u64;
     }
 
+    /// Waits for a permit no more: it might have one by now, which others need.
+    pub(super) fn leave_queue(&mut self) {
+        self.until = Until::Processed;
+    }
+
     /// Throws away what the client sends, until it sends no more.
     pub(super) fn poll_discard(
         &mut self,
@@ -302,6 +306,11 @@ fn introduce<R: Runtime>(of: &Conn<R>, stream: &R::Stream) {
         Ok(name) => of.world.ingress.send(Input::Certified(of.conn, name)),
         Err(error) => info!(conn = %of.conn, identity, %error, "a certificate is for what is no name"),
     }
+}
+
+/// How many bytes are read at most while there is no permit.
+fn first_bytes_max<R: Runtime>(of: &Conn<R>) -> usize {
+    of.world.config.tuning.first_bytes_max.min(FIRST_BYTES_MAX)
 }
 
 /// A place in the queue for a permit, with what has been read.
