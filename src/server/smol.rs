@@ -1,6 +1,6 @@
 //! The runtime in production: [smol](https://docs.rs/smol).
 //!
-//! - [`sockets`]: TCP and unix sockets, on [`smol::Async`](::smol::Async);
+//! - [`sockets`]: TCP and unix sockets, on [`smol::Async`];
 //! - [`tls`]: TLS over TCP, by futures-rustls.
 
 pub mod sockets;
