@@ -33,6 +33,11 @@ impl Scenario {
         within("origins", self.origins, 0, 512)?;
         within("limits.line_bytes_max", self.limits.line_bytes_max, 2 * REST_BYTES_MAX, 1 << 20)?;
         within("limits.recipients_max", self.limits.recipients_max, 1, usize::MAX)?;
+        let tuning = &self.tuning;
+        within("tuning.permits", tuning.permits, 1, usize::MAX)?;
+        within("tuning.first_bytes_max", tuning.first_bytes_max, 1, 1024)?;
+        within("tuning.broadcast_min", tuning.broadcast_min, 1, usize::MAX)?;
+        within("tuning.broadcast_writes_max", tuning.broadcast_writes_max, 1, usize::MAX)?;
         self.check_times()?;
         self.check_faults()?;
         for account in &self.accounts {
