@@ -15,11 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ::smol::future::{or, yield_now};
 use ::smol::{Executor, Timer};
 
 use self::sockets::{SmolListener, SmolStream};
 use super::runtime::Runtime;
 use crate::Millis;
+
+/// How long tasks run before sockets and timers have their turn, and the task that goes on by then.
+const RUN_MAX: Duration = Duration::from_micros(200);
 
 /// A handle to the executor of [`run`], and the clock.
 #[derive(Clone)]
@@ -41,18 +45,35 @@ where
 {
     let executor = Arc::new(Executor::new());
     let runtime = Smol { executor: Arc::downgrade(&executor), start: Instant::now() };
-    // A task like the others: polled by `block_on` itself it would wait for up to 200 of them each time.
+    // A task like the others: polled by `block_on` itself it would wait for the others each time.
     let main = executor.spawn(main(runtime));
     // Dropping the sender, here or in a panic, ends the other threads.
     let (running, ended) = async_channel::bounded::<()>(1);
     thread::scope(|scope| {
         for _ in 1..threads.get() {
             let (executor, ended) = (&executor, ended.clone());
-            scope.spawn(move || ::smol::block_on(executor.run(ended.recv())));
+            scope.spawn(move || {
+                ::smol::block_on(or(async { ended.recv().await.is_err() }, run_tasks(executor)))
+            });
         }
         let _running = running;
-        ::smol::block_on(executor.run(main))
+        ::smol::block_on(or(main, run_tasks(&executor)))
     })
+}
+
+/// Runs tasks for ever, first woken, first run. [`Executor::run`] would look for ready sockets after 200 tasks, whatever those
+/// take: beside a client that floods with blank lines everybody else would wait for 200 of its reads.
+async fn run_tasks<T>(executor: &Executor<'static>) -> T {
+    loop {
+        executor.tick().await;
+        let begin = Instant::now();
+        while executor.try_tick() {
+            if begin.elapsed() >= RUN_MAX {
+                yield_now().await;
+                break;
+            }
+        }
+    }
 }
 
 impl Runtime for Smol {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -328,13 +329,13 @@ const LAST_READ_BYTES_MAX: usize = 4096;
 /// A socket on the reactor.
 pub struct Connection<T> {
     io: Async<T>,
-    /// Nothing is there to read until the reactor says so.
-    waiting: bool,
+    /// The last read was a short one: the next waits before it tries.
+    emptied: bool,
 }
 
 impl<T> Connection<T> {
     fn new(io: Async<T>) -> Connection<T> {
-        Connection { io, waiting: false }
+        Connection { io, emptied: false }
     }
 
     pub(super) fn socket(&self) -> &T {
@@ -351,17 +352,18 @@ where
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if mem::take(&mut self.emptied) {
+            ready!(self.io.poll_readable(cx))?;
+        }
+        // Whoever is woken tries, whatever the reactor says: what became ready while another thread asked the operating system
+        // does not count as news to it, and can be missed again and again.
         loop {
-            if self.waiting {
-                ready!(self.io.poll_readable(cx))?;
-                self.waiting = false;
-            }
             let read = self.io.get_ref().read(buffer);
             match &read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.waiting = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.io.poll_readable(cx))?,
                 _ => {
                     let most = LAST_READ_BYTES_MAX.min(buffer.len());
-                    self.waiting = read.as_ref().is_ok_and(|&length| (1..most).contains(&length));
+                    self.emptied = read.as_ref().is_ok_and(|&length| (1..most).contains(&length));
                     return Poll::Ready(read);
                 }
             }
