@@ -2,13 +2,14 @@
 //! sample of what `explore` prints of a failure that another engine alone can bring.
 
 #[test]
-fn g5_holds_in_run_462f3325() {
+fn g5_holds_in_run_2639bb0e() {
     let recorded = r#"{"version":2,"rule":"G5","scenario":{"limits":{"line_bytes_max":512,"recipients_max":6,"connections_max":10000,
 "connections_per_address_max":64,"connects_per_minute_max":600,"logins_pending_max":1000,"refusals_max":64,
 "login_ms_max":10000,"account_required":false,"clear_passwords_allowed":false,"idle_ms_max":null,
 "flush_ms_max":30000,"refusal_ms_max":1000,"drain_ms_max":5000},"listeners":1,"outbox_bytes_max":1024,
 "outbox_bytes_total_max":18446744073709551615,"outbox_bytes_floor":65536,"lines_per_second_max":null,
 "write_ms_max":null,"origins":0,"accounts":[],"pipe_bytes":4096,"read_bytes_max":18446744073709551615,
+"tuning":{"permits":16,"first_bytes_max":512,"broadcast_min":32,"broadcast_writes_max":64},
 "stop":null,"orders":[],"faults":{"until_ms":0,"torn_read":0,"torn_write":0,"spurious_wake":0,
 "interrupt":0,"delay":0,"slow_write":0,"clog":0,"reset":0,"accept_error":0,"refuse":0,"reset_loses":0,
 "slow_password":0,"password_panic":0,"clock_jump":0},"clients":[{"ops":["Connect","Connect"]},

@@ -91,15 +91,15 @@ fn every_order(messages: usize, driver_first: bool, orders_expected: usize) -> u
 
 #[test]
 fn dfs_sees_every_order_in_which_two_producers_can_arrive() {
-    assert_eq!(every_order(1, false, 2), 24);
-    assert_eq!(every_order(2, false, 6), 37_964);
+    assert_eq!(every_order(1, false, 2), 86);
+    assert_eq!(every_order(2, false, 6), 65_424);
 }
 
 /// With more messages there are too many schedules of all the server's tasks together; who sends first is decided by those
 /// that send.
 #[test]
 fn dfs_sees_every_order_of_more_messages_where_the_driver_does_not_wait() {
-    assert_eq!(every_order(1, true, 2), 6);
-    assert_eq!(every_order(2, true, 6), 96);
-    assert_eq!(every_order(3, true, 20), 1_514);
+    assert_eq!(every_order(1, true, 2), 2);
+    assert_eq!(every_order(2, true, 6), 8);
+    assert_eq!(every_order(3, true, 20), 32);
 }
