@@ -61,7 +61,8 @@ pub(super) struct Driver<R, O> {
     /// For whom lines are staged, and how many bytes in all.
     staged: StagedConns,
     staged_bytes: usize,
-    /// Kept to be filled again: inboxes (as many as can be needed at a time, but for those of clients who end), the effects of one event, and one rendered reply.
+    /// Kept to be filled again: inboxes (as many as can be needed at a time, but for those of clients who end), the effects of
+    /// one event, and one rendered reply.
     #[expect(clippy::vec_box, reason = "they go back and forth between here and the clients")]
     inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
@@ -512,7 +513,7 @@ struct StagedConns {
 }
 
 impl StagedConns {
-    /// Something is staged for a connection, which is in these lists already.
+    /// Lists a connection for which something is staged; `listed` says in which lists it is.
     fn list(&mut self, conn: ConnId, is_broadcast: bool, listed: &mut Listed) {
         if listed.urgent {
             return; // everything that is staged for it goes together

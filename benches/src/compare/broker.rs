@@ -30,18 +30,22 @@ pub(crate) struct Broker {
     pub(crate) logs_in_fast: bool,
 }
 
+/// How Seriatim is started; the last argument is for two threads alone.
+const SERIATIM: &[&str] = &[
+    "serve",
+    "--listen=127.0.0.1:0",
+    "--connections-max=19000",
+    "--logins-pending-max=19000",
+    "--threads=2",
+];
+
 /// Seriatim, the program at `program`.
 pub(crate) fn seriatim(name: &str, program: &Path) -> Broker {
     Broker {
         name: name.to_owned(),
         dialect: &Line,
         program: program.to_owned(),
-        arguments: &[
-            "serve",
-            "--listen=127.0.0.1:0",
-            "--connections-max=19000",
-            "--logins-pending-max=19000",
-        ],
+        arguments: SERIATIM.split_at(SERIATIM.len() - 1).0,
         configuration: None,
         announces: Some("listening on "),
         logs_in_fast: true,
@@ -53,16 +57,7 @@ pub(crate) const TWO_THREADS: &str = "seriatim, 2 threads";
 
 /// The same on two threads.
 pub(crate) fn two_threads(of: &Broker) -> Broker {
-    Broker {
-        arguments: &[
-            "serve",
-            "--threads=2",
-            "--listen=127.0.0.1:0",
-            "--connections-max=19000",
-            "--logins-pending-max=19000",
-        ],
-        ..seriatim(TWO_THREADS, &of.program)
-    }
+    Broker { arguments: SERIATIM, ..seriatim(TWO_THREADS, &of.program) }
 }
 
 /// The least that any broker must do: this program's own loop that reads and writes.

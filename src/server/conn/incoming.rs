@@ -89,7 +89,7 @@ impl Incoming {
 
     /// Reads the client's lines into the queue, until no more come or no more are wanted.
     ///
-    /// Cancel safe: between the read and the queue there is no waiting, but for bytes that wait for a permit.
+    /// Cancel safe: nothing waits between the read and the queue, except first bytes that wait for a permit.
     pub(super) fn poll_read<R: Runtime>(
         &mut self,
         cx: &mut Context<'_>,
@@ -100,26 +100,24 @@ impl Incoming {
             let mut requests = Vec::new();
             if of.outbox.poll_stop_reading(cx).is_ready() {
                 self.take_first(of, stream, &mut requests);
-                of.world.ingress.send(Input::Ended(of.conn, requests));
-                return Poll::Ready(Ok(ReadEnd::Stopped));
+                return Poll::Ready(Ok(self.end(of, requests, ReadEnd::Stopped)));
             }
             let permit = match ready!(self.poll_found(cx, stream, of))? {
                 Found::End => {
-                    self.end(of, &mut requests);
-                    of.world.ingress.send(Input::Ended(of.conn, requests));
-                    return Poll::Ready(Ok(ReadEnd::Eof));
+                    self.finish(of, &mut requests);
+                    return Poll::Ready(Ok(self.end(of, requests, ReadEnd::Eof)));
                 }
                 Found::Held(permit) => {
                     self.release(of, &mut requests);
                     permit
                 }
                 Found::Bytes(permit, buffer) => {
-                    self.take(of, stream, &buffer.into_bytes(), &mut requests);
+                    self.take(of, stream, buffer, &mut requests);
                     permit
                 }
             };
             if requests.is_empty() {
-                // Whoever sends a line without end leaves others their turns.
+                // A client that sends a line without end must not take all turns.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -200,9 +198,12 @@ impl Incoming {
         }
         let mut first = [0; FIRST_BYTES_MAX];
         let length = ready!(poll_some(cx, stream, &mut first[..most.min(first_bytes_max(of))]))?;
+        if length == 0 {
+            return Poll::Ready(Ok(Ok(Found::End)));
+        }
         let queued = queue(of, &first[..length]);
         first.zeroize();
-        Poll::Ready(Ok(if length == 0 { Ok(Found::End) } else { Err(queued) }))
+        Poll::Ready(Ok(Err(queued)))
     }
 
     /// Reads what is there after the first bytes, which came before there was a permit.
@@ -235,9 +236,10 @@ impl Incoming {
         &mut self,
         of: &Conn<R>,
         stream: &R::Stream,
-        bytes: &Bytes,
+        buffer: Buffer,
         requests: &mut Vec<Request>,
     ) {
+        let bytes = buffer.into_bytes();
         if self.bytes == 0 {
             introduce(of, stream);
         }
@@ -246,7 +248,7 @@ impl Incoming {
         if of.outbox.closed().is_some() {
             return; // the session is over: nothing more counts
         }
-        let passing = bytes.slice_ref(self.pace.pass(bytes, of.world.runtime.now()));
+        let passing = bytes.slice_ref(self.pace.pass(&bytes, of.world.runtime.now()));
         hear(of.conn, &mut self.session, Some(&passing), requests);
     }
 
@@ -254,10 +256,12 @@ impl Incoming {
     fn take_first<R: Runtime>(&mut self, of: &Conn<R>, stream: &R::Stream, requests: &mut Vec<Request>) {
         if let Until::Permitted(queued) = &mut self.until {
             let first = std::mem::take(&mut queued.first);
-            self.until = Until::Processed;
+            self.leave_queue();
             if !first.is_empty() {
-                self.take(of, stream, &Bytes::copy_from_slice(&first), requests);
-                self.lines += requests.len() as u64;
+                let mut buffer = of.world.ingress.buffer();
+                buffer.room(first.len()).copy_from_slice(&first);
+                buffer.fill(first.len());
+                self.take(of, stream, buffer, requests);
             }
         }
     }
@@ -271,11 +275,17 @@ impl Incoming {
     }
 
     /// The client says no more. A line that broke off with the connection is none.
-    fn end<R: Runtime>(&mut self, of: &Conn<R>, requests: &mut Vec<Request>) {
+    fn finish<R: Runtime>(&mut self, of: &Conn<R>, requests: &mut Vec<Request>) {
         if of.outbox.closed().is_none() && !self.broken {
             hear(of.conn, &mut self.session, None, requests);
         }
+    }
+
+    /// Tells the driver the last requests, and that no more come.
+    fn end<R: Runtime>(&mut self, of: &Conn<R>, requests: Vec<Request>, end: ReadEnd) -> ReadEnd {
         self.lines += requests.len() as u64;
+        of.world.ingress.send(Input::Ended(of.conn, requests));
+        end
     }
 
     /// Waits for a permit no more: it might have one by now, which others need.

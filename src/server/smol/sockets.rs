@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -371,7 +372,7 @@ where
     }
 }
 
-impl<T: HalfClose> AsyncWrite for Connection<T>
+impl<T: AsFd> AsyncWrite for Connection<T>
 where
     Async<T>: AsyncWrite + Unpin,
 {
@@ -384,28 +385,7 @@ where
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket().end())
-    }
-}
-
-/// A socket whose two directions end separately.
-pub trait HalfClose {
-    /// Sends the end of the stream.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    fn end(&self) -> io::Result<()>;
-}
-
-impl HalfClose for TcpStream {
-    fn end(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl HalfClose for UnixStream {
-    fn end(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+        Poll::Ready(SockRef::from(self.socket()).shutdown(Shutdown::Write))
     }
 }
 

@@ -135,6 +135,20 @@ fn a_write_waits_until_the_peer_reads() {
     assert_eq!(reading.join().unwrap(), BYTES);
 }
 
+/// Logs in and asks a hundred times, each time for an answer.
+pub(super) fn is_answered(client: &mut (impl Read + Write)) {
+    let mut hear = |said: &str, heard: &str| {
+        client.write_all(said.as_bytes()).unwrap();
+        let mut line = vec![0; heard.len()];
+        client.read_exact(&mut line).unwrap();
+        assert_eq!(line, heard.as_bytes());
+    };
+    hear("other\n", "welcome other\n");
+    for _ in 0..100 {
+        hear("nobody: ?\n", "error no-such-peer: nobody\n");
+    }
+}
+
 /// A line that never ends comes faster than it is read, and a task wakes itself for ever: both leave others their turns.
 #[test]
 fn g9_nobody_takes_all_turns() {
@@ -151,16 +165,7 @@ fn g9_nobody_takes_all_turns() {
     let (done, is_done) = bounded::<()>(1);
     let other = thread::spawn(move || {
         let _done = done;
-        let mut hear = |said: &str, heard: &str| {
-            other.write_all(said.as_bytes()).unwrap();
-            let mut line = vec![0; heard.len()];
-            other.read_exact(&mut line).unwrap();
-            assert_eq!(line, heard.as_bytes());
-        };
-        hear("other\n", "welcome other\n");
-        for _ in 0..100 {
-            hear("nobody: ?\n", "error no-such-peer: nobody\n");
-        }
+        is_answered(&mut other);
     });
     let flood = thread::spawn(move || while flooding.write_all(&[b'x'; 1 << 16]).is_ok() {});
     let flood = run(ONE, |smol| async move {

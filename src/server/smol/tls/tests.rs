@@ -23,6 +23,7 @@ use super::*;
 use crate::server::runtime::{Listener, Runtime, Stream};
 use crate::server::smol::run;
 use crate::server::smol::sockets::{Address, SmolListener, SmolStream};
+use crate::server::smol::tests::is_answered;
 use crate::server::{Config, start};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
@@ -427,16 +428,7 @@ fn g9_a_flood_behind_tls_leaves_others_their_turns() {
         let _done = done;
         // Only a failure takes so long.
         other.sock.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut hear = |said: &str, heard: &str| {
-            other.write_all(said.as_bytes()).unwrap();
-            let mut line = vec![0; heard.len()];
-            other.read_exact(&mut line).unwrap();
-            assert_eq!(line, heard.as_bytes());
-        };
-        hear("other\n", "welcome other\n");
-        for _ in 0..100 {
-            hear("nobody: ?\n", "error no-such-peer: nobody\n");
-        }
+        is_answered(&mut other);
     });
     let flood = thread::spawn(move || {
         flooding.write_all(b"flooding\n").unwrap();
