@@ -10,7 +10,7 @@ use super::admission::Standing;
 use super::effect::{CloseReason, Conns, Effect};
 use super::event::{ConnId, Event, Millis};
 use super::origin::Origin;
-use super::state::{Conn, Drain, Phase, State};
+use super::state::{Conn, Drain, FOLDED_BYTE_WORK, Phase, State};
 use crate::protocol::{Login, Message, Name, NameError, Password, Refusal, Reply, Request, Text};
 
 /// Takes one event and returns what is to be done about it.
@@ -274,6 +274,7 @@ fn look_up(state: &mut State, conn: ConnId, message: &Message) -> (Conns, Vec<Te
     let mut to = Conns::new();
     let mut missing: SmallVec<[(Cow<'_, str>, &str); 1]> = SmallVec::new();
     for written in message.recipients() {
+        *state.work += if written.is_ascii() { 1 } else { FOLDED_BYTE_WORK * written.len() as u64 };
         let key = Name::key_of(written);
         match key.as_ref().and_then(|key| state.holder_of_key(key)) {
             Some(holder) if to.contains(&holder) => {}

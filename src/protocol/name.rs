@@ -147,7 +147,13 @@ fn fold(written: &str) -> Cow<'_, str> {
     }
     let (case, nfd, nfkd) =
         (CaseMapper::new(), DecomposingNormalizer::new_nfd(), DecomposingNormalizer::new_nfkd());
-    let once: String = nfkd.normalize(&case.fold_string(&nfd.normalize(written))).into_owned();
+    let decomposed = nfd.normalize(written);
+    let folded = case.fold_string(&decomposed);
+    let once = nfkd.normalize(&folded);
+    // What the first round does not change is decomposed, and the second round would be the first again.
+    if *once == *written {
+        return Cow::Borrowed(written);
+    }
     Cow::Owned(nfkd.normalize(&case.fold_string(&once)).into_owned())
 }
 

@@ -1,5 +1,6 @@
 //! [`Reply`]: what the server says, and how it is written.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::name::{Name, NameError};
@@ -22,7 +23,7 @@ pub enum Reply {
     /// `error CODE: …`: one of your lines was not carried out, or not in full.
     Error(Refusal),
     /// `peers N: a, b, …`: all N who are here, over as many lines as they need.
-    Peers(Vec<Name>),
+    Peers(Arc<[Name]>),
     /// `pong TOKEN`: everything you sent before that ping has been processed.
     Pong(Text),
     /// `help …`: a few lines.
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn peers_are_split_over_lines_that_fit() {
-        let peers = Reply::Peers(vec![name("al"), name("bob"), name("carol"), name("d")]);
+        let peers = Reply::Peers([name("al"), name("bob"), name("carol"), name("d")].into());
         assert_eq!(rendered(&peers, 100), "peers 4: al, bob, carol, d\n");
         assert_eq!(rendered(&peers, 17), "peers 4: al, bob\npeers 4: carol, d\n");
         assert_eq!(rendered(&peers, 1), "peers 4: al\npeers 4: bob\npeers 4: carol\npeers 4: d\n");
