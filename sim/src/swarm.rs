@@ -269,18 +269,33 @@ fn without_orders(seed: u64) -> Scenario {
     reserved(bare(limited(tuned(scenario, seed), seed), seed), seed)
 }
 
-/// The same, but in half of the scenarios the server divides its work in other ways.
-fn tuned(scenario: Scenario, seed: u64) -> Scenario {
+/// The same, but in half of the scenarios the server divides its work in other ways, and sometimes clients say so much at once that
+/// they need permits.
+fn tuned(mut scenario: Scenario, seed: u64) -> Scenario {
     let mut rng = Rng::with_seed(seed ^ 0x7e41_0b5c);
     if rng.bool() {
         return scenario;
     }
     let tuning = Tuning {
         permits: pick(&mut rng, &[1, 2, 3, 16]),
-        first_bytes_max: pick(&mut rng, &[1, 5, 20, 512]),
+        first_bytes_max: pick(&mut rng, &[1, 5, 20, 64]),
         broadcast_min: pick(&mut rng, &[1, 2, 3]),
         broadcast_writes_max: pick(&mut rng, &[1, 2, 64]),
     };
+    if tuning.permits < 16 && rng.u32(0..4) == 0 {
+        let is_login = |op: &Op| matches!(op, Op::LogIn { .. });
+        for client in &mut scenario.clients {
+            if let Some(login) = client.ops.iter().position(is_login) {
+                let pings = (0..rng.usize(0..12)).map(|_| Op::Ping { wait: false });
+                client.ops.splice(login + 1..login + 1, pings);
+            }
+        }
+    }
+    if tuning.permits < 16 && rng.u32(0..8) == 0 {
+        // In the middle of that.
+        let at = When::Event(rng.u64(8..40));
+        scenario.stop = Some(Stop { at, again_after_ms: None, restart: false });
+    }
     Scenario { tuning, ..scenario }
 }
 
@@ -311,10 +326,6 @@ fn reserved(mut scenario: Scenario, seed: u64) -> Scenario {
             });
         }
     }
-    if !scenario.accounts.is_empty() {
-        // While a password is verified the client keeps its permit: with few of them everybody else waits, too.
-        scenario.tuning.permits = Tuning::default().permits;
-    }
     scenario.limits.account_required = !scenario.accounts.is_empty() && rng.u32(0..8) == 0;
     scenario.limits.clear_passwords_allowed = rng.u32(0..4) > 0;
     let delays_guesses = scenario.delays_guesses();
@@ -335,6 +346,9 @@ fn reserved(mut scenario: Scenario, seed: u64) -> Scenario {
         scenario.faults.slow_password = rng.u32(1..=1_000);
     } else if rng.u32(0..4) == 0 {
         scenario.faults.password_panic = rng.u32(1..=500);
+        scenario.faults.until_ms = 20_000;
+    } else if scenario.faults == Faults::default() && rng.bool() {
+        scenario.faults.slow_password = rng.u32(1..=1_000);
         scenario.faults.until_ms = 20_000;
     }
     scenario

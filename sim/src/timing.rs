@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 
 use crate::history::{
-    History, Item, Sent, SessionHistory, What, delivered, is_bare_report, is_goodbye, untag,
+    History, Item, Sent, SessionHistory, What, delivered, is_bare_report, is_goodbye, token, untag,
 };
 use crate::judge::{Violation, same, still_there};
 use crate::orders::{self, Given};
@@ -72,6 +72,13 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
     if panics == Faults::default() && !scenario.delays_guesses() && scenario.lines_per_second_max.is_none() {
         check_verdicts(history)?;
     }
+    let passwords = Faults { slow_password: 0, ..panics };
+    if passwords == Faults::default()
+        && scenario.is_calm_without_faults()
+        && scenario.lines_per_second_max.is_none()
+    {
+        check_pongs(history)?;
+    }
     if scenario.is_calm_without_faults() {
         check_broken(history, scenario, &around.unserved)?;
     }
@@ -81,7 +88,7 @@ pub fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<
         }
         check_logins(history, scenario, &around.unserved)?;
         check_deliveries(history)?;
-        check_pace(history, scenario)?;
+        check_pace(history, scenario, around)?;
     }
     if scenario.is_prompt() {
         check_answers(history, around)?;
@@ -263,15 +270,18 @@ fn check_verdicts(history: &History) -> Result<(), Violation> {
 }
 
 /// Nobody's lines are taken faster than they may be.
-fn check_pace(history: &History, scenario: &Scenario) -> Result<(), Violation> {
+fn check_pace(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
     let Some(rate) = scenario.lines_per_second_max.map(u64::from) else { return Ok(()) };
+    // All that was read when the server was asked to stop is processed then.
+    let stopping = around.stopping.map_or(u64::MAX, |(_, ms)| ms);
     for (number, session) in history.sessions.iter().enumerate() {
         // What waits for the verdict on a guess is answered later than it was taken.
         let is_proof = |item: &Item| matches!(&item.what, What::Wrote(Sent::Proof { .. }));
         if scenario.delays_guesses() && session.items.iter().any(is_proof) {
             continue;
         }
-        let answered: Vec<u64> = heard(session).map(|(_, answered)| answered).collect();
+        let answered: Vec<u64> =
+            heard(session).map(|(_, answered)| answered).filter(|&ms| ms < stopping).collect();
         // A line that is too long is answered before its end, and only an end takes a token.
         let too_long =
             |item: &Item| matches!(&item.what, What::Read(line) if line.starts_with("error line-too-long"));
@@ -369,6 +379,28 @@ fn check_answers(history: &History, around: &Around) -> Result<(), Violation> {
         asked.then_some((number, by_then))
     });
     Err(Violation::new("G11", what, waiting.as_slice()))
+}
+
+/// However long it takes to verify the passwords of others, whoever gives none has its pongs before time passes.
+fn check_pongs(history: &History) -> Result<(), Violation> {
+    let is_proof = |item: &Item| matches!(&item.what, What::Wrote(Sent::Proof { .. }));
+    let others = history.sessions.iter().enumerate();
+    for (number, session) in others.filter(|(_, session)| !session.items.iter().any(is_proof)) {
+        for asked in &session.items {
+            let What::Wrote(Sent::Ping { number: line }) = asked.what else { continue };
+            let pong = format!("pong {}", token(number, line));
+            let late =
+                |item: &Item| item.ms > asked.ms && matches!(&item.what, What::Read(line) if *line == pong);
+            if let Some(place) = session.items.iter().position(late) {
+                let (asked, answered) = (asked.ms, session.items[place].ms);
+                let what = format!(
+                    "{pong:?} came at {answered} ms, asked for at {asked} ms by somebody who gave no password"
+                );
+                return Err(Violation::new("G9", what, &[(number, place)]));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A message has arrived before its sender is told of those whom it does not reach and time passes.

@@ -15,10 +15,7 @@ use crate::timing::Around;
 /// # Errors
 /// The first violation found.
 pub(crate) fn check(history: &History, scenario: &Scenario, around: &Around) -> Result<(), Violation> {
-    // Lines that come too fast are read and held back.
-    if scenario.lines_per_second_max.is_none() {
-        check_taken(history, around)?;
-    }
+    check_taken(history, around)?;
     // Whoever is idle for too long is perhaps no longer heard.
     if scenario.is_prompt() && scenario.limits.idle_ms_max.is_none() {
         check_last_words(history, scenario, around)?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use seriatim::server::Tuning;
 use seriatim_sim::choice::{Choices, Search};
 use seriatim_sim::engine::volume::run;
 use seriatim_sim::engine::{Outcome, fold_digest};
 use seriatim_sim::marks::Marks;
 use seriatim_sim::report::explain;
-use seriatim_sim::scenario::{Faults, Op, Scenario, Script};
+use seriatim_sim::scenario::{Faults, Op, Scenario, Script, Stop, When};
 use seriatim_sim::swarm;
 use seriatim_sim::world::Record;
 
@@ -177,5 +178,28 @@ fn alice_joins_while_bob_sends_in_every_way_with_three_delays() {
         "a connection was reset",
     ] {
         assert!(marks.met.contains_key(met), "{met}: {marks:?}");
+    }
+}
+
+/// Three say much at once, and there is one permit: at a stop some have been read in part, and wait for it.
+#[test]
+fn g10_at_a_stop_what_was_read_before_there_was_a_permit_counts() {
+    let clients = ["al", "bob", "carol"].map(|name| {
+        let log_in = Op::LogIn { name: name.to_owned(), insist: true };
+        let pings = (0..12).map(|_| Op::Ping { wait: false });
+        Script { ops: [Op::Connect, log_in].into_iter().chain(pings).collect() }
+    });
+    for seed in 0..4_000 {
+        let at = When::Event(8 + seed % 24);
+        let scenario = Scenario {
+            tuning: Tuning { permits: 1, first_bytes_max: 20, ..Tuning::default() },
+            stop: Some(Stop { at, again_after_ms: None, restart: false }),
+            clients: clients.to_vec(),
+            ..Scenario::default()
+        };
+        let outcome = run(&scenario, Choices::of_seed(seed), Record::default());
+        if outcome.violation.is_some() {
+            panic!("seed {seed}: {}", explain(&scenario, &outcome, "this test"));
+        }
     }
 }

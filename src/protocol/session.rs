@@ -39,11 +39,17 @@ impl Session {
         self.feed_bytes(&Bytes::copy_from_slice(chunk), requests);
     }
 
-    /// As [`feed`](Session::feed), but copies nothing: the requests share the memory of the chunk.
-    pub fn feed_bytes(&mut self, chunk: &Bytes, requests: &mut Vec<Request>) {
+    /// As [`feed`](Session::feed), but copies nothing: the requests share the memory of the chunk. Returns how many lines ended in
+    /// it, blank ones among them: that is how much work it was.
+    pub fn feed_bytes(&mut self, chunk: &Bytes, requests: &mut Vec<Request>) -> usize {
         let (bytes_max, recipients_max) = (self.framer.line_bytes_max(), self.recipients_max);
         requests.reserve(chunk.len() / LINE_BYTES); // not to grow step by step
-        self.framer.feed_bytes(chunk, &mut |line| requests.extend(read(line, bytes_max, recipients_max)));
+        let mut lines = 0;
+        self.framer.feed_bytes(chunk, &mut |line| {
+            lines += 1;
+            requests.extend(read(line, bytes_max, recipients_max));
+        });
+        lines
     }
 
     /// The client will send no more: appends what its last line asks for, if that had no newline.
@@ -85,6 +91,8 @@ mod tests {
         let (mut session, mut requests) = (Session::new(&Limits::default()), Vec::new());
         session.feed(&b"/ping\n".repeat(1_000), &mut requests);
         assert_eq!(requests.len(), 1_000);
+        assert_eq!(session.feed_bytes(&Bytes::from_static(b"/who\n\n\r\nal"), &mut requests), 3);
+        let mut session = Session::new(&Limits::default());
         let mut requests = Vec::new();
         session.feed(&[b'x'; 6_400], &mut requests);
         let places = requests.capacity();

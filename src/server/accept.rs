@@ -41,7 +41,7 @@ pub(super) async fn run<R: Runtime>(
     while let Some(accepted) = or(stop(&mut stopped), async { Some(door.accept().await) }).await {
         let (stream, peer) = accepted;
         // Outside the race with `stopped`: whoever was accepted is served.
-        let permit = world.ingress.permit().await;
+        let permit = world.ingress.arrival().await;
         let conn = ConnId(ids.fetch_add(1, Ordering::Relaxed));
         debug!(%conn, %peer, "connected");
         let outbox = Arc::new(Outbox::new(world.room.clone()));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// The most bytes one read brings. The longer the reads are, the more a recipient's next write carries: with 64 KiB a message of
 /// 1 KiB costs half as much again.
-pub(super) const READ_BYTES_MAX: usize = 128 * 1024;
+pub(super) const READ_BYTES_MAX: u32 = 128 * 1024;
 
 /// What is no more than that is copied, and the large buffer is free for the next read at once: what waits in the queue, a line
 /// or two of everybody, needs no large ones.
@@ -42,7 +42,16 @@ impl Buffers {
 
     /// A large buffer, with nothing in it.
     pub(super) fn take(&self) -> Buffer {
-        self.take_of(READ_BYTES_MAX)
+        self.take_of(READ_BYTES_MAX as usize)
+    }
+
+    /// Memory that holds these bytes, few as they are.
+    pub(super) fn copy(&self, bytes: &[u8]) -> Bytes {
+        let large = bytes.len() > COPIED_BYTES_MAX;
+        let mut buffer = if large { self.take() } else { self.take_of(COPIED_BYTES_MAX) };
+        buffer.room(bytes.len()).copy_from_slice(bytes);
+        buffer.fill(bytes.len());
+        Bytes::from_owner(buffer)
     }
 
     fn take_of(&self, size: usize) -> Buffer {
@@ -75,13 +84,7 @@ impl Buffer {
 
     /// The bytes, in no larger a buffer than they need.
     pub(super) fn into_bytes(self) -> Bytes {
-        if self.length > COPIED_BYTES_MAX {
-            return Bytes::from_owner(self);
-        }
-        let mut small = self.home.take_of(COPIED_BYTES_MAX);
-        small.length = self.length;
-        small.memory[..self.length].copy_from_slice(self.as_ref());
-        Bytes::from_owner(small)
+        if self.length > COPIED_BYTES_MAX { Bytes::from_owner(self) } else { self.home.copy(self.as_ref()) }
     }
 }
 

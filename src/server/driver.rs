@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::{thread, vec};
 
 use async_channel::Receiver;
@@ -19,7 +20,7 @@ use super::runtime::{Observer, Runtime};
 use super::shutdown::Shutdown;
 use super::staged::{Listed, Push, Staged};
 use crate::broker::ConnMap;
-use crate::protocol::{Refusal, Reply, Request};
+use crate::protocol::{Name, Refusal, Reply, Request};
 use crate::{ConnId, Effect, Event, Millis, State, step_into};
 
 /// How much one client's lines may cost before it is the next client's turn. Costs are counted in deliveries of a short line.
@@ -30,6 +31,10 @@ const YIELD_COST: usize = 3072;
 
 /// What it costs to take a line, whomever it is for.
 const LINE_COST: usize = 10;
+
+/// How late a deadline may be noticed to count, in milliseconds. Later than that, the process was stopped, or the machine
+/// suspended: what clients sent in time lies in the sockets, and is read before anybody is judged.
+const LATE_MS_MAX: u64 = 200;
 
 /// How many bytes cost as much again as the delivery of a short line.
 const BYTES_PER_COST: usize = 256;
@@ -51,6 +56,10 @@ pub(super) struct Driver<R, O> {
     /// What the broker is told, or was told last, and about whom.
     doing: (&'static str, Option<ConnId>),
     alarm: Option<Alarm>,
+    /// How far the broker's clock is behind the runtime's: time in which the process was stopped does not pass for the broker.
+    paused_ms: u64,
+    /// The last deadline that was noticed too late to count. Each has this grace once.
+    excused: Option<Millis>,
     stopped: bool,
     /// Who has the turn waits for the verdict on a password.
     held: bool,
@@ -67,6 +76,8 @@ pub(super) struct Driver<R, O> {
     inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
     lines: Vec<u8>,
+    /// The last list of peers that was asked for, and its lines: whoever asks next gets the same, until somebody comes or goes.
+    peers: Option<(Arc<[Name]>, Vec<u8>)>,
     measures: Measures,
 }
 
@@ -78,6 +89,13 @@ struct Client {
 }
 
 impl Client {
+    /// Drops what it brought and is not processed yet, but for its end.
+    fn forget_requests(&mut self) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.brought.retain(|brought| !matches!(brought, Brought::Requests(..)));
+        }
+    }
+
     fn take_brought(&mut self) -> Option<Brought> {
         let inbox = self.inbox.as_mut()?;
         if inbox.verifying { None } else { inbox.brought.pop_front() }
@@ -88,6 +106,8 @@ impl Client {
 #[derive(Default)]
 struct Inbox {
     brought: VecDeque<Brought>,
+    /// What it has cost so far to process what it brought.
+    cost: usize,
     /// Its password is being verified: until then it has no turns.
     verifying: bool,
 }
@@ -131,6 +151,8 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             found: VecDeque::new(),
             doing: ("nothing", None),
             alarm: None,
+            paused_ms: 0,
+            excused: None,
             stopped: false,
             held: false,
             pressed: false,
@@ -140,6 +162,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             inboxes: Vec::new(),
             effects: Vec::new(),
             lines: Vec::new(),
+            peers: None,
             measures: Measures::new(),
         }
     }
@@ -172,6 +195,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
                 self.runtime.yield_point().await;
             }
             if let Some(conn) = self.turns.pop_front() {
+                self.tell_time();
                 self.give_turn(conn);
             }
             if self.pressed || self.cost >= YIELD_COST {
@@ -191,7 +215,8 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             return input.await;
         };
         if self.alarm.as_ref().is_none_or(|alarm| alarm.at != at) {
-            self.alarm = Some(Alarm { at, timer: Box::pin(self.runtime.sleep_until(at)) });
+            self.alarm =
+                Some(Alarm { at, timer: Box::pin(self.runtime.sleep_until(at.plus(self.paused_ms))) });
         }
         let alarm = async {
             if let Some(alarm) = &mut self.alarm {
@@ -207,10 +232,22 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
     }
 
     fn tell_time(&mut self) {
-        let now = Millis(self.measures.look(&self.runtime) / 1_000_000);
+        let now = self.look_at_clock();
         if now > self.state.now() || self.state.next_deadline().is_some_and(|at| at <= now) {
             self.tell(Event::Ticked(now));
         }
+    }
+
+    /// What time it is for the broker.
+    fn look_at_clock(&mut self) -> Millis {
+        let now = Millis((self.measures.look(&self.runtime) / 1_000_000).saturating_sub(self.paused_ms));
+        let late = |at: &Millis| at.plus(LATE_MS_MAX) < now && self.excused != Some(*at);
+        let Some(at) = self.state.next_deadline().filter(late) else { return now };
+        self.excused = Some(at);
+        self.alarm = None;
+        let resumed = Millis(at.0.saturating_sub(LATE_MS_MAX)).max(self.state.now());
+        self.paused_ms += now.0 - resumed.0;
+        resumed
     }
 
     /// Takes an input. What a client brought waits for its turn.
@@ -225,7 +262,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             Input::AccountsChanged(names) => self.tell(Event::AccountsChanged(names)),
             Input::PasswordVerified(conn, is_right) => self.take_verdict(conn, is_right),
             Input::Requests(conn, requests, permit) => {
-                self.put_requests(conn, requests, Some(permit));
+                self.put_requests(conn, requests, permit);
             }
             Input::Ended(conn, requests) => {
                 self.put_requests(conn, requests, None);
@@ -308,7 +345,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
     fn give_turn(&mut self, conn: ConnId) {
         (self.turn, self.held) = (Some(conn), false);
         let begin = self.measures.clock(&self.runtime);
-        let end = self.cost + TURN_COST;
+        let (start, end) = (self.cost, self.cost + TURN_COST);
         while let Some(client) = self.clients.get_mut(conn)
             && let Some(brought) = client.take_brought()
         {
@@ -325,6 +362,9 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             }
         }
         self.turn = None;
+        if let Some(inbox) = self.clients.get_mut(conn).and_then(|client| client.inbox.as_mut()) {
+            inbox.cost += self.cost - start;
+        }
         self.end_turn(conn);
         self.measures.turned(begin, &self.runtime);
     }
@@ -336,11 +376,11 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             return;
         }
         match client.inbox.take_if(|inbox| inbox.brought.is_empty()) {
-            Some(inbox) => {
+            Some(mut inbox) => {
+                client.staged.outbox().go_on_reading(std::mem::take(&mut inbox.cost));
                 if self.inboxes.len() < self.tuning.permits {
                     self.inboxes.push(inbox);
                 }
-                client.staged.outbox().go_on_reading();
             }
             None => self.turns.push_back(conn),
         }
@@ -386,7 +426,9 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             let mut effects = std::mem::take(&mut self.effects);
             self.doing = (event.kind(), event.conn());
             self.observer.before_step(&event);
+            let before = self.state.work();
             step_into(&mut self.state, event, &mut effects);
+            self.cost += usize::try_from(self.state.work() - before).unwrap_or_default();
             self.observer.after_step(&effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
@@ -399,9 +441,10 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { to, reply } => {
-                match to[..] {
+                match (&to[..], &reply) {
+                    (&[conn], Reply::Peers(names)) => self.send_peers(conn, names, &reply),
                     // By far the most frequent: written where it belongs at once.
-                    [conn] => self.send(conn, &reply, None, false),
+                    (&[conn], _) => self.send(conn, &reply, None, false),
                     _ => {
                         let is_broadcast = to.len() >= self.tuning.broadcast_min;
                         let mut lines = std::mem::take(&mut self.lines);
@@ -418,7 +461,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
                 if let Some(client) = self.clients.get_mut(conn) {
                     client.inbox.get_or_insert_default().verifying = true;
                     self.held = true;
-                    self.verifier.start(conn, name, password, at);
+                    self.verifier.start(conn, name, password, at.plus(self.paused_ms));
                 }
             }
             Effect::StopReading(conn) => {
@@ -437,11 +480,25 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
                 debug!(%conn, "giving up what still waits for it");
                 if let Some(client) = self.clients.get_mut(conn) {
                     client.staged.abort(&mut self.staged_bytes);
+                    client.forget_requests();
                 }
                 self.release(conn);
             }
             Effect::Stop => self.stopped = true,
         }
+    }
+
+    /// Stages the list of all peers, which is rendered once for all who ask before it changes.
+    fn send_peers(&mut self, conn: ConnId, names: &Arc<[Name]>, reply: &Reply) {
+        let peers = self.peers.take().filter(|(rendered, _)| Arc::ptr_eq(rendered, names));
+        let peers = peers.unwrap_or_else(|| {
+            self.cost += names.len();
+            let mut lines = Vec::new();
+            reply.render(self.state.limits().line_bytes_max, &mut lines);
+            (names.clone(), lines)
+        });
+        self.send(conn, reply, Some(&peers.1), false);
+        self.peers = Some(peers);
     }
 
     /// Stages a reply for one client, which may have been rendered for others as well.
@@ -453,6 +510,7 @@ impl<R: Runtime, O: Observer> Driver<R, O> {
             None => reply.render(line_bytes_max, lines),
         };
         match reply {
+            Reply::Welcome(_) => staged.outbox().welcome(),
             Reply::Bye(_) => {
                 let mut line = Vec::new();
                 write(&mut line);

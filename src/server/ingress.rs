@@ -1,8 +1,9 @@
 //! The one queue into the driver.
 //!
-//! It is bounded by permits, which a connection gets before it reads: so what was read never waits outside the queue, and
-//! what the queue holds is bounded whatever the number of connections. That a connection has ended needs no permit, so
-//! it can always be said.
+//! What it holds is bounded: a connection has one read in it at a time, of a few lines without a permit, and of more with one.
+//! There are few permits, and they stand for bounded work as well: how much a read brings follows what the last one cost. So
+//! clients that send much wait for each other, and nobody who says a line now and then waits for a permit. New connections have
+//! permits of their own. That a connection has ended needs none, so it can always be said.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_channel::{Receiver, Sender};
+use bytes::Bytes;
 use futures::stream::Stream;
 
 use super::buffers::{Buffer, Buffers};
@@ -27,8 +29,8 @@ pub(super) enum Input {
     Connected(ConnId, Origin, Arc<Outbox>, Permit),
     /// Nobody reads on the way what this client sends.
     Secured(ConnId),
-    /// What one read brought, in order.
-    Requests(ConnId, Vec<Request>, Permit),
+    /// What one read brought, in order. More than a few lines need a permit.
+    Requests(ConnId, Vec<Request>, Option<Permit>),
     /// The client's last words, if any, and then no more.
     Ended(ConnId, Vec<Request>),
     /// The connection is gone.
@@ -54,31 +56,30 @@ pub(super) enum Input {
 pub(super) struct Ingress {
     sender: Sender<Input>,
     places: Arc<Places>,
+    arrivals: Arc<Places>,
     buffers: Buffers,
     permits: usize,
     received_bytes: Arc<AtomicU64>,
 }
 
-/// The queue, in which so many reads and new connections wait at most.
+/// The queue, in which so many large reads and as many new connections wait at most.
 pub(super) fn queue(permits: usize) -> (Ingress, Receiver<Input>) {
     let (sender, receiver) = async_channel::unbounded();
-    let places = Arc::new(Places::new(permits));
-    (
-        Ingress { sender, places, buffers: Buffers::new(permits), permits, received_bytes: Arc::default() },
-        receiver,
-    )
+    let [places, arrivals] = [(); 2].map(|()| Arc::new(Places::new(permits)));
+    let buffers = Buffers::new(permits);
+    (Ingress { sender, places, arrivals, buffers, permits, received_bytes: Arc::default() }, receiver)
 }
 
 impl Ingress {
-    /// Waits for a place in the queue, behind all who have waited longer.
-    pub(super) async fn permit(&self) -> Permit {
-        match Places::ask(&self.places) {
+    /// Waits for a place in the queue for a new connection.
+    pub(super) async fn arrival(&self) -> Permit {
+        match Places::ask(&self.arrivals) {
             Ok(permit) => permit,
             Err(waiting) => waiting.await,
         }
     }
 
-    /// A place in the queue, if one is free.
+    /// A place in the queue for a large read, if one is free.
     pub(super) fn try_permit(&self) -> Option<Permit> {
         Places::take(&self.places)
     }
@@ -91,6 +92,11 @@ impl Ingress {
     /// Memory to read into.
     pub(super) fn buffer(&self) -> Buffer {
         self.buffers.take()
+    }
+
+    /// Memory that holds these few bytes.
+    pub(super) fn copy(&self, bytes: &[u8]) -> Bytes {
+        self.buffers.copy(bytes)
     }
 
     /// So many bytes have been read.
@@ -113,7 +119,7 @@ impl Ingress {
         self.permits - self.places.lock().free
     }
 
-    /// Puts an input into the queue. Never waits: whoever could send without end has a permit.
+    /// Puts an input into the queue. Never waits: nobody sends a second before the first has been processed.
     pub(super) fn send(&self, input: Input) {
         // The driver is gone only when the server has ended; then nobody wants to know.
         let _ = self.sender.try_send(input);
@@ -219,22 +225,22 @@ mod tests {
         const PERMITS: usize = 16;
         let (ingress, _inputs) = queue(PERMITS);
         let mut permits: Vec<Permit> = (0..PERMITS)
-            .map(|_| match poll(pin!(ingress.permit())) {
+            .map(|_| match poll(pin!(ingress.arrival())) {
                 Poll::Ready(permit) => permit,
                 Poll::Pending => panic!("there is room"),
             })
             .collect();
         let (mut first, mut gave_up, mut second) =
-            (pin!(ingress.permit()), Box::pin(ingress.permit()), pin!(ingress.permit()));
+            (pin!(ingress.arrival()), Box::pin(ingress.arrival()), pin!(ingress.arrival()));
         assert!(poll(first.as_mut()).is_pending() && poll(gave_up.as_mut()).is_pending());
         assert!(poll(second.as_mut()).is_pending());
         permits.truncate(PERMITS - 2);
-        assert!(poll(pin!(ingress.permit())).is_pending(), "both places have been handed on");
+        assert!(poll(pin!(ingress.arrival())).is_pending(), "both places have been handed on");
         assert!(poll(second.as_mut()).is_pending(), "it is not its turn");
         let Poll::Ready(permit) = poll(first) else { panic!("it is its turn") };
         drop(gave_up);
         let Poll::Ready(_permit) = poll(second) else { panic!("now it is its turn") };
         drop((permit, permits));
-        assert_eq!(ingress.places.lock().free, PERMITS - 1, "no place is lost");
+        assert_eq!(ingress.arrivals.lock().free, PERMITS - 1, "no place is lost");
     }
 }

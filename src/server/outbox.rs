@@ -8,7 +8,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::buffers::READ_BYTES_MAX;
 use crate::CloseReason;
+
+/// How much a read may bring whatever the last one has cost, in bytes.
+const LEAST_READ_BYTES_MAX: u32 = 512;
+
+/// The most, in units of that.
+const READ_UNITS_MAX: u16 = 256;
+const _: () = assert!(READ_UNITS_MAX as u32 * LEAST_READ_BYTES_MAX == READ_BYTES_MAX);
+
+/// How much work what one read brings may be, in the driver's units; a read that brings more makes the next smaller. Those who wait
+/// for a permit wait for this work of each who waits in front of them.
+const READ_COST_MAX: usize = 32 * 1024;
 
 /// Room beyond the limit that only the last line of a session, its goodbye, may use.
 const FAREWELL_BYTES: usize = 64;
@@ -121,6 +133,8 @@ enum Writer {
 struct Orders {
     /// Read no more for now: the driver has not processed yet what was read before.
     wait: bool,
+    /// How much the next read may bring, in units of [`LEAST_READ_BYTES_MAX`]; 0 before the login.
+    read_units_max: u16,
     stop_reading: bool,
     close: Option<CloseReason>,
     abort: bool,
@@ -188,9 +202,22 @@ impl Outbox {
         }
     }
 
-    /// For the driver: all that was read from this client has been processed; more may be read.
-    pub fn go_on_reading(&self) {
+    /// For the driver: the client has logged in. From now on a read may bring more than a few bytes.
+    pub fn welcome(&self) {
+        self.lock().orders.read_units_max = READ_UNITS_MAX;
+    }
+
+    /// For the driver: all that was read from this client has been processed, which has cost so much; more may be read. The next
+    /// read brings twice as much, or, if that was more work than one may be, as much less.
+    pub fn go_on_reading(&self, cost: usize) {
         let mut inner = self.lock();
+        let units = inner.orders.read_units_max;
+        let next = match u16::try_from(cost / READ_COST_MAX) {
+            Ok(0) => 2 * units,
+            times => units / times.unwrap_or(u16::MAX).saturating_add(1),
+        };
+        // Before the login it stays 0.
+        inner.orders.read_units_max = next.clamp(units.min(1), READ_UNITS_MAX);
         inner.orders.wait = false;
         wake(inner);
     }
@@ -262,10 +289,15 @@ impl Outbox {
         self.lock().orders.wait = true;
     }
 
-    /// For the connection's task: ready when all that was read before has been processed.
-    pub fn poll_processed(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// For the connection's task: ready when all that was read before has been processed. Says how many bytes the next read may
+    /// bring, if there is a permit; 0 before the login.
+    pub fn poll_processed(&self, cx: &mut Context<'_>) -> Poll<u32> {
         let mut inner = self.lock();
-        if inner.orders.wait { inner.wait(cx) } else { Poll::Ready(()) }
+        if inner.orders.wait {
+            inner.wait(cx)
+        } else {
+            Poll::Ready(u32::from(inner.orders.read_units_max) * LEAST_READ_BYTES_MAX)
+        }
     }
 
     /// Why the broker has closed the connection, if it has: from then on nothing the client sends is of interest.

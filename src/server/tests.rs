@@ -349,7 +349,7 @@ fn g9_an_idle_connection_is_small() {
         size_of_val(&conn::run(world, ConnId(0), peer, stream, outbox))
     });
     for (what, bytes, bytes_max) in [
-        ("a connection's task", task_bytes, 296),
+        ("a connection's task", task_bytes, 304),
         ("a stream, which is part of it", size_of::<SmolStream>(), 32),
         ("an outbox", size_of::<Outbox>(), 72),
         ("a client of the driver", driver::CLIENT_BYTES, 56),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -179,4 +180,56 @@ fn g9_a_log_that_cannot_be_written_stops_nobody() {
             "a full disk, a closed standard error, a pipe without a reader: {clients} clients served each, exit status 0; {memory}"
         ),
     );
+}
+
+/// Bug: while clients waited for their turns the clock was not looked at, and a shutdown took two to three times as long as it may.
+#[test]
+fn g10_a_shutdown_ends_in_time_under_a_flood() {
+    let mut server = Server::start(&[&PATIENT[..], &["--drain-timeout=1"]].concat());
+    let flood = &b"/who\n/help\nnobody, none: hi\n".repeat(4096);
+    let clients: Vec<Client> = (0..64).map(|number| server.log_in(&format!("al{number}"))).collect();
+    let worked = thread::scope(|scope| {
+        for client in &clients {
+            let (mut writer, mut reader) = (&client.stream, &client.stream);
+            // Until the server goes.
+            scope.spawn(move || while writer.write_all(flood).is_ok() {});
+            scope.spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        }
+        let mut newcomer = server.log_in("newcomer");
+        newcomer.barrier();
+        let before = server.process.cpu_time();
+        server.terminate();
+        // The end of the log is the end of the process, and its times can be read until it is waited for.
+        server.rest_of_log();
+        let worked = server.process.cpu_time() - before;
+        assert_eq!(server.wait(), Some(0));
+        worked
+    });
+    // Its own processor time counts, whatever else the machine does.
+    assert!(worked < Duration::from_secs(3), "{worked:?} of work behind SIGTERM, and 1 s to drain");
+    row("SIGTERM under a flood", format!("{worked:.1?} of work up to the end, with 1 s to drain"));
+}
+
+/// Bug: clients that had logged in or said something while the server was stopped were told that they had not, as deadlines were
+/// judged before what had arrived was read.
+#[test]
+fn g9_what_came_in_time_counts_though_the_server_was_stopped() {
+    let server = Server::start(&["--login-timeout=1", "--idle-timeout=1"]);
+    let watch = Server::start(&["--login-timeout=2"]);
+    let (mut al, mut bob) = (server.connect(), server.log_in("bob"));
+    server.process.signal(Signal::STOP);
+    al.send("al");
+    bob.send("/ping in time");
+    // Both deadlines pass.
+    watch.connect().expect("bye login timeout");
+    let mut carol = server.connect();
+    carol.send("carol");
+    server.process.signal(Signal::CONT);
+    al.expect("welcome al");
+    bob.expect("pong in time");
+    carol.expect("welcome carol");
+    for client in [&mut al, &mut bob, &mut carol] {
+        client.expect("bye idle");
+    }
+    row("a server that is stopped for two seconds", "who had said something meanwhile was heard");
 }

@@ -16,6 +16,7 @@ mod floods;
 mod half_open;
 mod laggards;
 mod lifecycle;
+mod work;
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -16,7 +16,6 @@ use super::{Conn, Sleep};
 use crate::ConnId;
 use crate::protocol::{Name, Request, Session};
 use crate::server::World;
-use crate::server::buffers::{Buffer, READ_BYTES_MAX};
 use crate::server::ingress::{Input, Permit, Waiting};
 use crate::server::pace::Pace;
 use crate::server::runtime::{Runtime, Stream};
@@ -24,11 +23,24 @@ use crate::server::runtime::{Runtime, Stream};
 /// The largest that [`Tuning::first_bytes_max`](crate::server::Tuning::first_bytes_max) may be.
 const FIRST_BYTES_MAX: usize = 1024;
 
+/// How much a read may bring if the last one brought next to nothing, in bytes. Otherwise it may bring twice as much as that:
+/// nobody who says little for a while can then say very much that is work at once.
+const FIRST_READ_BYTES_MAX: u32 = 4096;
+
+/// How many lines a read should bring at most: if one brings more, the next is smaller. The driver never hears of blank lines, but
+/// to read them is work all the same.
+const LINES_MAX: usize = 2048;
+
+/// How many lines a read brings without a permit.
+const FEW_LINES: usize = 8;
+
 /// The half that comes in.
 pub(super) struct Incoming {
     session: Session,
     pace: Pace,
     until: Until,
+    /// How much the next read may bring with a permit, in bytes; 0 up to the login.
+    read_bytes_max: u32,
     /// What reading has failed with, to be reported after what was read before it.
     failed: Option<io::Error>,
     /// Writing has failed. The operating system may say that only once, and show the end of the stream to who reads on.
@@ -45,21 +57,22 @@ enum Until {
     /// It may say no more yet. A limit is rare, and a timer as large as two pointers.
     Paced(Box<Sleep>),
     Readable,
+    /// More has come than a few bytes.
     Permitted(Box<Queued>),
 }
 
 /// A connection in the queue for a permit.
 struct Queued {
     waiting: Waiting,
-    /// What has come already, a line or two. It may hold a password.
+    /// What has come already.
     first: Zeroizing<Vec<u8>>,
 }
 
 /// What there is to go on with.
 enum Found {
     /// What was read before and held back.
-    Held(Permit),
-    Bytes(Permit, Buffer),
+    Held,
+    Bytes(Option<Permit>, Bytes),
     End,
 }
 
@@ -80,6 +93,7 @@ impl Incoming {
             session: Session::new(&world.config.limits),
             pace: Pace::new(world.config.lines_per_second_max),
             until: Until::Processed,
+            read_bytes_max: 0,
             failed: None,
             broken: false,
             lines: 0,
@@ -99,7 +113,7 @@ impl Incoming {
         loop {
             let mut requests = Vec::new();
             if of.outbox.poll_stop_reading(cx).is_ready() {
-                self.take_first(of, stream, &mut requests);
+                self.take_rest(of, stream, &mut requests);
                 return Poll::Ready(Ok(self.end(of, requests, ReadEnd::Stopped)));
             }
             let permit = match ready!(self.poll_found(cx, stream, of))? {
@@ -107,13 +121,14 @@ impl Incoming {
                     self.finish(of, &mut requests);
                     return Poll::Ready(Ok(self.end(of, requests, ReadEnd::Eof)));
                 }
-                Found::Held(permit) => {
+                Found::Held => {
                     self.release(of, &mut requests);
-                    permit
+                    None
                 }
-                Found::Bytes(permit, buffer) => {
-                    self.take(of, stream, buffer, &mut requests);
-                    permit
+                Found::Bytes(permit, bytes) => {
+                    let lines_max = if permit.is_some() { usize::MAX } else { self.few_lines() };
+                    self.take(of, stream, &bytes, lines_max, &mut requests);
+                    permit.filter(|_| bytes.len() > first_bytes_max(of) || requests.len() > FEW_LINES)
                 }
             };
             if requests.is_empty() {
@@ -127,7 +142,7 @@ impl Incoming {
         }
     }
 
-    /// Waits for something to go on with, and a permit for it; the end needs none.
+    /// Waits for something to go on with, and if it is more than a little, for a permit.
     fn poll_found<R: Runtime>(
         &mut self,
         cx: &mut Context<'_>,
@@ -137,7 +152,8 @@ impl Incoming {
         loop {
             self.until = match &mut self.until {
                 Until::Processed => {
-                    ready!(of.outbox.poll_processed(cx));
+                    let most = ready!(of.outbox.poll_processed(cx));
+                    self.read_bytes_max = self.read_bytes_max.max(FIRST_READ_BYTES_MAX).min(most);
                     let runtime = &of.world.runtime;
                     match self.pace.ready_at().filter(|&at| at > runtime.now()) {
                         Some(at) => {
@@ -162,17 +178,15 @@ impl Incoming {
                     let permit = ready!(Pin::new(&mut queued.waiting).poll(cx));
                     let first = std::mem::take(&mut queued.first);
                     self.until = Until::Processed;
-                    return Poll::Ready(Ok(match first.is_empty() {
-                        true => Found::Held(permit),
-                        false => Found::Bytes(permit, self.read_on(cx, stream, of, &first)),
-                    }));
+                    let bytes = self.read_on(cx, stream, of, &first);
+                    return Poll::Ready(Ok(Found::Bytes(Some(permit), bytes)));
                 }
             }
         }
     }
 
-    /// Takes a permit and reads into a buffer, which it keeps only if something is there. Without a permit it reads a few bytes,
-    /// and only if they are there it queues for one.
+    /// Takes a permit, if one is free, and reads into a buffer, which it keeps only if something is there. Without a permit it reads
+    /// a few bytes, and if there are more it queues for one. Before the login it reads a few bytes and needs none.
     fn poll_readable<R: Runtime>(
         &mut self,
         cx: &mut Context<'_>,
@@ -182,28 +196,31 @@ impl Incoming {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
-        let most = self.pace.read_bytes_max(READ_BYTES_MAX);
-        let permit = of.world.ingress.try_permit();
         if self.pace.holds() {
-            return Poll::Ready(Ok(permit.map(Found::Held).ok_or_else(|| queue(of, &[]))));
+            return Poll::Ready(Ok(Ok(Found::Held)));
         }
-        if let Some(permit) = permit {
+        let few = first_bytes_max(of);
+        let takes_more = self.room_bytes() > few && !self.pace.is_limited();
+        if let Some(permit) = of.world.ingress.try_permit().filter(|_| takes_more) {
             let mut buffer = of.world.ingress.buffer();
-            let length = ready!(poll_some(cx, stream, buffer.room(most)))?;
+            let length = ready!(poll_some(cx, stream, buffer.room(self.room_bytes())))?;
             buffer.fill(length);
             return Poll::Ready(Ok(Ok(match length {
                 0 => Found::End,
-                _ => Found::Bytes(permit, buffer),
+                _ => Found::Bytes(Some(permit), buffer.into_bytes()),
             })));
         }
         let mut first = [0; FIRST_BYTES_MAX];
-        let length = ready!(poll_some(cx, stream, &mut first[..most.min(first_bytes_max(of))]))?;
-        if length == 0 {
-            return Poll::Ready(Ok(Ok(Found::End)));
-        }
-        let queued = queue(of, &first[..length]);
+        let length = ready!(poll_some(cx, stream, &mut first[..few]))?;
+        let found = match &first[..length] {
+            [] => Ok(Found::End),
+            first if takes_more && length == few => {
+                Err(Box::new(Queued { waiting: of.world.ingress.wait(), first: first.to_vec().into() }))
+            }
+            first => Ok(Found::Bytes(None, of.world.ingress.copy(first))),
+        };
         first.zeroize();
-        Poll::Ready(Ok(Err(queued)))
+        Poll::Ready(Ok(found))
     }
 
     /// Reads what is there after the first bytes, which came before there was a permit.
@@ -213,22 +230,18 @@ impl Incoming {
         stream: &mut R::Stream,
         of: &Conn<R>,
         first: &[u8],
-    ) -> Buffer {
+    ) -> Bytes {
         let mut buffer = of.world.ingress.buffer();
-        let most = self.pace.read_bytes_max(READ_BYTES_MAX);
-        let room = buffer.room(most);
-        room[..first.len()].copy_from_slice(first);
+        let room = buffer.room(self.room_bytes());
         let mut length = first.len();
-        // A shorter read was all there was.
-        if length == most.min(first_bytes_max(of)) && length < most {
-            match poll_some(cx, stream, &mut room[length..]) {
-                Poll::Ready(Ok(more)) => length += more, // the end shows itself again
-                Poll::Ready(Err(error)) => self.failed = Some(error),
-                Poll::Pending => {}
-            }
+        room[..length].copy_from_slice(first);
+        match poll_some(cx, stream, &mut room[length..]) {
+            Poll::Ready(Ok(more)) => length += more, // the end shows itself again
+            Poll::Ready(Err(error)) => self.failed = Some(error),
+            Poll::Pending => {}
         }
         buffer.fill(length);
-        buffer
+        buffer.into_bytes()
     }
 
     /// Makes requests of what has been read.
@@ -236,10 +249,10 @@ impl Incoming {
         &mut self,
         of: &Conn<R>,
         stream: &R::Stream,
-        buffer: Buffer,
+        bytes: &Bytes,
+        lines_max: usize,
         requests: &mut Vec<Request>,
     ) {
-        let bytes = buffer.into_bytes();
         if self.bytes == 0 {
             introduce(of, stream);
         }
@@ -248,30 +261,46 @@ impl Incoming {
         if of.outbox.closed().is_some() {
             return; // the session is over: nothing more counts
         }
-        let passing = bytes.slice_ref(self.pace.pass(&bytes, of.world.runtime.now()));
-        hear(of.conn, &mut self.session, Some(&passing), requests);
+        let passing = bytes.slice_ref(self.pace.pass(bytes, lines_max, of.world.runtime.now()));
+        let lines = hear(of.conn, &mut self.session, Some(&passing), requests);
+        let next = if lines > LINES_MAX { bytes.len() * LINES_MAX / lines } else { 2 * bytes.len() };
+        self.read_bytes_max = u32::try_from(next).unwrap_or(u32::MAX);
     }
 
-    /// Makes requests of what has been read before there was a permit: no more is to be read, but that was, and counts.
-    fn take_first<R: Runtime>(&mut self, of: &Conn<R>, stream: &R::Stream, requests: &mut Vec<Request>) {
+    /// Makes requests of what has been read before there was a permit, and of what was held back: no more is to be read, but that
+    /// was, and counts.
+    fn take_rest<R: Runtime>(&mut self, of: &Conn<R>, stream: &R::Stream, requests: &mut Vec<Request>) {
         if let Until::Permitted(queued) = &mut self.until {
             let first = std::mem::take(&mut queued.first);
             self.leave_queue();
-            if !first.is_empty() {
-                let mut buffer = of.world.ingress.buffer();
-                buffer.room(first.len()).copy_from_slice(&first);
-                buffer.fill(first.len());
-                self.take(of, stream, buffer, requests);
-            }
+            self.take(of, stream, &of.world.ingress.copy(&first), usize::MAX, requests);
+        }
+        if of.outbox.closed().is_none() {
+            let Incoming { session, pace, .. } = self;
+            pace.release_all(|bytes| {
+                hear(of.conn, session, Some(&of.world.ingress.copy(bytes)), requests);
+            });
         }
     }
 
     /// Makes requests of what was held back and may pass by now.
     fn release<R: Runtime>(&mut self, of: &Conn<R>, requests: &mut Vec<Request>) {
+        let lines_max = self.few_lines();
         let Incoming { session, pace, .. } = self;
-        pace.release(of.world.runtime.now(), |bytes| {
-            hear(of.conn, session, Some(&Bytes::copy_from_slice(bytes)), requests);
+        pace.release(lines_max, of.world.runtime.now(), |bytes| {
+            hear(of.conn, session, Some(&of.world.ingress.copy(bytes)), requests);
         });
+    }
+
+    /// How much the next read may bring, with a permit.
+    fn room_bytes(&self) -> usize {
+        self.read_bytes_max as usize
+    }
+
+    /// How many lines the client may bring without a permit. Up to its login it is one at a time: what is behind a password waits
+    /// with the connection until that is verified.
+    fn few_lines(&self) -> usize {
+        if self.read_bytes_max == 0 { 1 } else { FEW_LINES }
     }
 
     /// The client says no more. A line that broke off with the connection is none.
@@ -323,11 +352,6 @@ fn first_bytes_max<R: Runtime>(of: &Conn<R>) -> usize {
     of.world.config.tuning.first_bytes_max.min(FIRST_BYTES_MAX)
 }
 
-/// A place in the queue for a permit, with what has been read.
-fn queue<R: Runtime>(of: &Conn<R>, first: &[u8]) -> Box<Queued> {
-    Box::new(Queued { waiting: of.world.ingress.wait(), first: first.to_vec().into() })
-}
-
 /// Reads what is there, however often a signal interrupts that.
 fn poll_some(
     cx: &mut Context<'_>,
@@ -342,14 +366,17 @@ fn poll_some(
     }
 }
 
-/// Reads what the client said, or, without bytes, that it will say no more.
-fn hear(conn: ConnId, session: &mut Session, bytes: Option<&Bytes>, requests: &mut Vec<Request>) {
+/// Reads what the client said, or, without bytes, that it will say no more. Says how many lines that were.
+fn hear(conn: ConnId, session: &mut Session, bytes: Option<&Bytes>, requests: &mut Vec<Request>) -> usize {
     // A long line that comes in many pieces is not to be copied with each.
     let before = (session.memory_bytes() <= KEPT_BYTES_MAX).then(|| session.clone());
     let _reading = Reading { conn, before, bytes };
     match bytes {
         Some(bytes) => session.feed_bytes(bytes, requests),
-        None => session.finish(requests),
+        None => {
+            session.finish(requests);
+            1
+        }
     }
 }
 
