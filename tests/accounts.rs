@@ -234,6 +234,8 @@ fn mistakes_are_told_in_one_line() {
         assert!(said.contains(culprit) && said.contains("accounts.toml"), "{said}");
     };
     serve("[[account]]\nname = \"al\"\npassword = \"plain\"\n", ":1: the password of al is not hashed");
+    let never = "[[account]]\nname = \"al\"\npassword = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ\"\n";
+    serve(never, ":1: no password can match the hash of al, see: seriatim account passwd al");
     serve("[[account]]\nname = \"a!\"\npassword = \"\"\n", ":1: \"a!\" is no name");
     serve("account = 7\n", ":1: ");
     serve("[[accounts]]\n", "unknown field `accounts`");
@@ -242,4 +244,38 @@ fn mistakes_are_told_in_one_line() {
     assert!(complaint(&missing).contains("cannot read /nonexistent"));
     let alone = seriatim().args(["serve", "--require-account"]).output().unwrap();
     assert!(complaint(&alone).contains("--accounts"));
+}
+
+/// Bug: each password that was verified added its 19 MiB to the memory of the process.
+#[test]
+fn g9_wrong_passwords_take_memory_once() {
+    let accounts = Accounts::new(&["alice"]);
+    let server = accounts.serve(&["--login-timeout=3600"]);
+    let mut client = server.connect();
+    let mut guess = || {
+        client.send("alice a guess");
+        client.expect("error wrong-password: that is not the password of alice");
+    };
+    guess();
+    let before = server.process.resident_bytes();
+    (0..8).for_each(|_| guess());
+    let grown = server.process.resident_bytes().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes more after eight guesses");
+}
+
+/// Bug: to read accounts took time that grew with the square of their number: 8,000 took 1.5 s, and nobody was served meanwhile.
+#[test]
+fn many_accounts_are_read_in_no_time() {
+    let accounts = Accounts::new(&["alice"]);
+    let written = fs::read_to_string(&accounts.path).unwrap();
+    let hash = written.lines().find(|line| line.starts_with("password")).unwrap().to_owned();
+    let more: String = (0..50_000).map(|n| format!("[[account]]\nname = \"user{n}\"\n{hash}\n")).collect();
+    fs::write(&accounts.path, written + &more).unwrap();
+    let server = accounts.serve(&["--login-timeout=3600"]);
+    let mut client = server.connect();
+    client.send("user49999 alice's secret");
+    client.expect("welcome user49999");
+    let worked = server.process.cpu_time();
+    // In a debug build, most of it to take the file apart.
+    assert!(worked.as_secs() < 20, "{worked:?} of work");
 }

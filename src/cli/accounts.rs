@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use std::mem;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::{Argon2, Block, Params};
 use serde::{Deserialize, Serialize};
 use seriatim::protocol::{Name, Password};
 use seriatim::server::operator::Operator;
@@ -55,8 +55,8 @@ impl Accounts {
         let mut file: Written<AccountsFile> = Written::read(path)?;
         let mut accounts = Accounts::default();
         for account in mem::take(&mut file.content.account) {
-            let line = file.line_at(account.span().start);
-            let wrong = |error| format!("{}:{line}: {error}", path.display());
+            let start = account.span().start;
+            let wrong = |error| format!("{}:{}: {error}", path.display(), file.line_at(start));
             accounts.insert(account.into_inner()).map_err(wrong)?;
         }
         Ok(accounts)
@@ -64,11 +64,13 @@ impl Accounts {
 
     fn insert(&mut self, Account { name: written, password }: Account) -> Result<(), String> {
         let name = Name::parse(&written).map_err(|error| format!("{written:?} is no name: {error}"))?;
-        let algorithm = PasswordHash::new(&password).map(|hash| hash.algorithm.to_string());
-        if !algorithm.is_ok_and(|algorithm| algorithm.starts_with("argon2")) {
-            return Err(format!(
-                "the password of {written} is not hashed, see: seriatim account passwd {written}"
-            ));
+        let see = format!("see: seriatim account passwd {written}");
+        match PasswordHash::new(&password) {
+            Ok(hash) if hash.algorithm.starts_with("argon2") && Recipe::of(&hash).is_some() => {}
+            Ok(hash) if hash.algorithm.starts_with("argon2") => {
+                return Err(format!("no password can match the hash of {written}, {see}"));
+            }
+            Ok(_) | Err(_) => return Err(format!("the password of {written} is not hashed, {see}")),
         }
         match self.0.insert(name.key().to_owned(), (name, password)) {
             Some((other, _)) => Err(format!("{written} has an account already, as {other}")),
@@ -97,10 +99,10 @@ impl Accounts {
         self.0.remove(name.key()).is_some()
     }
 
-    fn verify(&self, name: &Name, password: &Password) -> bool {
+    fn verify(&self, name: &Name, password: &Password, memory: &Memory) -> bool {
         let Some((_, hash)) = self.0.get(name.key()) else { return false };
-        PasswordHash::new(hash)
-            .is_ok_and(|hash| Argon2::default().verify_password(password.as_str().as_bytes(), &hash).is_ok())
+        let Ok(hash) = PasswordHash::new(hash) else { return false };
+        Recipe::of(&hash).is_some_and(|recipe| recipe.is_of(password, memory))
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
@@ -115,6 +117,50 @@ impl Accounts {
         file.as_file().sync_all()?;
         file.persist(path)?;
         File::open(directory)?.sync_all()
+    }
+}
+
+/// All that a hash says of how it was made, and what came out.
+struct Recipe<'a> {
+    argon2: Argon2<'static>,
+    salt: &'a [u8],
+    output: &'a Output,
+}
+
+impl Recipe<'_> {
+    /// `None` if the hash lacks something, or asks for what argon2 does not do: nothing can match it.
+    fn of(hash: &PasswordHash) -> Option<Recipe<'_>> {
+        let algorithm = hash.algorithm.as_str().try_into().ok()?;
+        let version = hash.version.map(TryInto::try_into).transpose().ok()?.unwrap_or_default();
+        let argon2 = Argon2::new(algorithm, version, Params::try_from(hash).ok()?);
+        Some(Recipe { argon2, salt: hash.salt.as_ref()?, output: hash.hash.as_ref()? })
+    }
+
+    /// Whether this password gives that output. The comparison takes as long wherever they differ.
+    fn is_of(&self, password: &Password, memory: &Memory) -> bool {
+        let mut blocks = memory.take();
+        blocks.resize(self.argon2.params().block_count(), Block::default());
+        let mut output = [0; Output::MAX_LENGTH];
+        let Some(output) = output.get_mut(..self.output.len()) else { return false };
+        let password = password.as_str().as_bytes();
+        let hashed = self.argon2.hash_password_into_with_memory(password, self.salt, output, &mut blocks);
+        memory.keep(blocks);
+        hashed.is_ok() && Output::new(output).is_ok_and(|output| output == *self.output)
+    }
+}
+
+/// Memory for argon2, used again for the next password: what is given back on one thread and asked for on another stays with the
+/// process each time.
+#[derive(Default)]
+struct Memory(Mutex<Vec<Vec<Block>>>);
+
+impl Memory {
+    fn take(&self) -> Vec<Block> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn keep(&self, blocks: Vec<Block>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
     }
 }
 
@@ -143,12 +189,13 @@ fn directory_of(path: &Path) -> &Path {
 pub(crate) struct LiveAccounts {
     path: PathBuf,
     accounts: RwLock<Arc<Accounts>>,
+    memory: Memory,
 }
 
 impl LiveAccounts {
     pub(super) fn read(path: &Path) -> Result<LiveAccounts, String> {
         let accounts = RwLock::new(Arc::new(Accounts::read(path)?));
-        Ok(LiveAccounts { path: path.to_owned(), accounts })
+        Ok(LiveAccounts { path: path.to_owned(), accounts, memory: Memory::default() })
     }
 
     /// Warns if others than the owner may read the file.
@@ -190,6 +237,6 @@ impl LiveAccounts {
 
 impl Passwords for LiveAccounts {
     fn verify(&self, name: &Name, password: &Password) -> bool {
-        self.now().verify(name, password)
+        self.now().verify(name, password, &self.memory)
     }
 }

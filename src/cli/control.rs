@@ -126,7 +126,7 @@ async fn carry_out(order: Order, control: &Control) -> Answer {
         },
         Order::Stats => stats(control).await,
         Order::Drain => control.stop.try_send(Shutdown::Restart).ok().map(|()| Answer::Draining),
-        Order::Reload => Some(match control.reloads.run() {
+        Order::Reload => Some(match control.reloads.run().await {
             Ok(what) => Answer::Reloaded(what),
             Err(error) => Answer::Error(error),
         }),

@@ -1,5 +1,9 @@
 //! What a server can read again while it runs: at SIGHUP, or when the operator says so.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seriatim::server::runtime::Runtime;
+use seriatim::server::smol::Smol;
 use tracing::{error, info};
 
 use super::systemd::Manager;
@@ -17,14 +21,24 @@ pub(crate) struct Reloads {
     pub(crate) list: Vec<Reloadable>,
     /// Who is told that it is happening.
     pub(crate) manager: Manager,
+    pub(crate) runtime: Smol,
+    /// One at a time: what is read last is in force.
+    pub(crate) running: Mutex<()>,
 }
 
 impl Reloads {
-    /// Reads all of it again, whatever becomes of the others, and says what was.
+    /// Reads all of it again, whatever becomes of the others, and says what was. Nobody who is served waits for the files: they may
+    /// be large, or on a disk that does not answer.
     ///
     /// # Errors
     /// Why something could not be; the rest was.
-    pub(crate) fn run(&self) -> Result<Vec<String>, String> {
+    pub(crate) async fn run(self: &Arc<Self>) -> Result<Vec<String>, String> {
+        let reloads = self.clone();
+        self.runtime.unblock(move || reloads.run_blocking()).await
+    }
+
+    fn run_blocking(&self) -> Result<Vec<String>, String> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.manager.reloading();
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for Reloadable { what, reload } in &self.list {

@@ -5,7 +5,7 @@ use std::future::{Future, pending};
 use std::io::{self, IsTerminal};
 use std::panic;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -90,7 +90,12 @@ fn set_up(
     let (watch, operator, served) = server::start(runtime.clone(), listeners, config, shutdown);
     let list =
         [accounts.map(|accounts| accounts.reloadable(operator.clone())), tls.and_then(|tls| tls.reloadable)];
-    let reloads = Arc::new(Reloads { list: list.into_iter().flatten().collect(), manager });
+    let reloads = Arc::new(Reloads {
+        list: list.into_iter().flatten().collect(),
+        manager,
+        runtime: runtime.clone(),
+        running: Mutex::default(),
+    });
     signals::reload_at_hangup(runtime, reloads.clone()).map_err(no_signals)?;
     if let Some(door) = door {
         runtime.spawn(http::serve(runtime.clone(), door, watch.clone()));

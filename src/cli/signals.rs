@@ -39,7 +39,7 @@ pub(crate) fn reload_at_hangup(runtime: &Smol, reloads: Arc<Reloads>) -> io::Res
     runtime.spawn(async move {
         loop {
             next(&mut signals).await;
-            let _ = reloads.run(); // the log says what came of it
+            let _ = reloads.run().await; // the log says what came of it
         }
     });
     Ok(())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// A span of time, given in seconds, fractions allowed.
 #[derive(Clone, Copy)]
@@ -74,9 +74,19 @@ impl FromStr for Network {
         }
         let address = || text.parse::<IpAddr>().map(IpNet::from);
         match text.parse::<IpNet>().or_else(|_| address()) {
-            Ok(network) => Ok(Network(Some(network))),
+            Ok(network) => Ok(Network(Some(canonical(network)))),
             Err(_) => Err("expected an address, a network as 192.0.2.0/24 or 2001:db8::/32, or none"),
         }
+    }
+}
+
+/// Clients with IPv4 addresses are known by those, also where the network wraps them in IPv6.
+fn canonical(network: IpNet) -> IpNet {
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) {
+        (IpAddr::V4(address), Some(length)) if network.addr().is_ipv6() => {
+            Ipv4Net::new(address, length).map_or(network, IpNet::from)
+        }
+        _ => network,
     }
 }
 
@@ -92,5 +102,26 @@ impl Display for Networks<'_> {
             write!(f, "{}{network}", if number == 0 { "" } else { "," })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bug: a network of IPv4 addresses wrapped in IPv6 was accepted, and never matched.
+    #[test]
+    fn wrapped_networks_are_those_of_ipv4() {
+        for (written, network) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            // More than IPv4 alone.
+            ("::ffff:0.0.0.0/90", "::ffff:0:0/90"),
+        ] {
+            let read: Network = written.parse().unwrap();
+            assert_eq!(read.0, Some(network.parse().unwrap()), "{written}");
+        }
     }
 }
