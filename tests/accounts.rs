@@ -5,12 +5,11 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-use common::process::{Server, complaint, seriatim};
+use common::process::{Server, complaint, manage_accounts, seriatim};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -35,22 +34,12 @@ impl Accounts {
 
     /// `seriatim account` with these arguments and this standard input.
     fn manage(&self, arguments: &[&str], input: &str) -> Output {
-        manage(&self.path, arguments, input)
+        manage_accounts(&self.path, arguments, input)
     }
 
     fn serve(&self, flags: &[&str]) -> Server {
         Server::start(&[&["--accounts", self.path.to_str().unwrap()], flags].concat())
     }
-}
-
-fn manage(path: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut command = seriatim();
-    command.args(["account", "--accounts"]).arg(path).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // It may have ended before it read anything.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
 }
 
 #[test]
@@ -203,7 +192,9 @@ fn two_who_change_the_file_at_once_both_do() {
     std::thread::scope(|scope| {
         for name in &names {
             let path = &accounts.path;
-            scope.spawn(move || assert_eq!(manage(path, &["add", name], "x\n").status.code(), Some(0)));
+            scope.spawn(move || {
+                assert_eq!(manage_accounts(path, &["add", name], "x\n").status.code(), Some(0));
+            });
         }
     });
     let listed = String::from_utf8(accounts.manage(&["list"], "").stdout).unwrap();

@@ -8,11 +8,9 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use common::process::{Client, Server, seriatim};
+use common::process::{Client, Server, manage_accounts};
 use common::transcript::{Action, Transcript, escape};
 use common::world::{Seen, World};
 use seriatim::protocol::Name;
@@ -127,11 +125,8 @@ fn on_the_core_split_at_every_byte() {
 
 /// Reserves a name, with the password that the world knows, too.
 fn add_account(accounts: &Path, name: &Name) {
-    let mut command = seriatim();
-    command.args(["account", "--accounts"]).arg(accounts).args(["add", name.as_str()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{name}'s secret\n").as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    let output = manage_accounts(accounts, &["add", name.as_str()], &format!("{name}'s secret\n"));
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Whether the core alone can be told all this: time and addresses are not to be had over sockets, and when a reset is noticed

@@ -2,12 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::process::{Client, Server, seriatim};
+use crate::common::process::{Client, Server, manage_accounts};
 use crate::{Ends, PATIENT, Quiet, row};
 
 /// How many attack at once.
@@ -42,16 +41,15 @@ impl Seen {
         self.rounds.append(&mut quiet.rounds);
     }
 
-    /// Says what it came to, and asserts that nobody waited for much.
+    fn worst(&self) -> String {
+        let (round, login) = (self.rounds.iter().max().unwrap(), self.logins.iter().max().unwrap());
+        format!("worst round of a quiet pair {round:.1?}, worst login {login:.1?}")
+    }
+
+    /// Reports the worst, and asserts that nobody waited for much work.
     fn report(&self, attack: &str) {
-        let (rounds, logins) = (self.rounds.iter().max().unwrap(), self.logins.iter().max().unwrap());
         let work = self.work.as_millis();
-        row(
-            attack,
-            format!(
-                "worst round of a quiet pair {rounds:.1?}, worst login {logins:.1?}, {work} ms of work between"
-            ),
-        );
+        row(attack, format!("{}, {work} ms of work between", self.worst()));
         assert!(self.work <= WORK_MAX, "{attack}: {work} ms of work stood between a question and its answer");
     }
 }
@@ -147,9 +145,8 @@ fn g9_lists_of_recipients_that_change_are_not_waited_for() {
 fn g9_passwords_that_are_being_verified_are_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let accounts = directory.path().join("accounts.toml");
-    let mut add = seriatim();
-    let add = add.args(["account", "--accounts"]).arg(&accounts).args(["add", "owner"]);
-    assert!(say(add, "the owner's secret\n"));
+    let added = manage_accounts(&accounts, &["add", "owner"], "the owner's secret\n");
+    assert!(added.status.success(), "{added:?}");
     let flags = ["--login-timeout=3600", "--accounts", accounts.to_str().unwrap()];
     let server = Server::start(&[&PATIENT[..], &flags].concat());
     let mut quiet = Quiet::log_in(&server);
@@ -167,13 +164,5 @@ fn g9_passwords_that_are_being_verified_are_not_waited_for() {
     assert_eq!(last.stream.peek(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "there was a verdict");
     last.stream.set_nonblocking(false).unwrap();
     last.expect("error wrong-password: that is not the password of owner");
-    let (rounds, logins) = (seen.rounds.iter().max().unwrap(), seen.logins.iter().max().unwrap());
-    row("passwords guessed", format!("worst round of a quiet pair {rounds:.1?}, worst login {logins:.1?}"));
-}
-
-/// Whether this program ends well when it is told that.
-fn say(command: &mut Command, text: &str) -> bool {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    child.wait().unwrap().success()
+    row("passwords guessed", seen.worst());
 }

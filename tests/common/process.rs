@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -49,6 +50,17 @@ fn is_ready(file: &impl AsFd) -> bool {
 
 pub fn seriatim() -> Command {
     Command::new(env!("CARGO_BIN_EXE_seriatim"))
+}
+
+/// `seriatim account` with these arguments and this standard input, on this file.
+pub fn manage_accounts(path: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut command = seriatim();
+    command.args(["account", "--accounts"]).arg(path).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may have ended before it read anything.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 /// The one line of a program that refuses to do what it was asked for.
