@@ -276,8 +276,7 @@ fn check_pace(history: &History, scenario: &Scenario, around: &Around) -> Result
     let stopping = around.stopping.map_or(u64::MAX, |(_, ms)| ms);
     for (number, session) in history.sessions.iter().enumerate() {
         // What waits for the verdict on a guess is answered later than it was taken.
-        let is_proof = |item: &Item| matches!(&item.what, What::Wrote(Sent::Proof { .. }));
-        if scenario.delays_guesses() && session.items.iter().any(is_proof) {
+        if scenario.delays_guesses() && gives_password(session) {
             continue;
         }
         let answered: Vec<u64> =
@@ -381,11 +380,14 @@ fn check_answers(history: &History, around: &Around) -> Result<(), Violation> {
     Err(Violation::new("G11", what, waiting.as_slice()))
 }
 
-/// However long it takes to verify the passwords of others, whoever gives none has its pongs before time passes.
+fn gives_password(session: &SessionHistory) -> bool {
+    session.items.iter().any(|item| matches!(&item.what, What::Wrote(Sent::Proof { .. })))
+}
+
+/// A client that gives no password gets each pong before time passes, however long it takes to verify the passwords of others.
 fn check_pongs(history: &History) -> Result<(), Violation> {
-    let is_proof = |item: &Item| matches!(&item.what, What::Wrote(Sent::Proof { .. }));
-    let others = history.sessions.iter().enumerate();
-    for (number, session) in others.filter(|(_, session)| !session.items.iter().any(is_proof)) {
+    let sessions = history.sessions.iter().enumerate();
+    for (number, session) in sessions.filter(|(_, session)| !gives_password(session)) {
         for asked in &session.items {
             let What::Wrote(Sent::Ping { number: line }) = asked.what else { continue };
             let pong = format!("pong {}", token(number, line));
