@@ -138,10 +138,10 @@ impl Recipe<'_> {
 
     /// Whether this password gives that output. The comparison takes as long wherever they differ.
     fn is_of(&self, password: &Password, memory: &Memory) -> bool {
-        let mut blocks = memory.take();
-        blocks.resize(self.argon2.params().block_count(), Block::default());
         let mut output = [0; Output::MAX_LENGTH];
         let Some(output) = output.get_mut(..self.output.len()) else { return false };
+        let mut blocks = memory.take();
+        blocks.resize(self.argon2.params().block_count(), Block::default());
         let password = password.as_str().as_bytes();
         let hashed = self.argon2.hash_password_into_with_memory(password, self.salt, output, &mut blocks);
         memory.keep(blocks);

@@ -11,7 +11,7 @@ pub(super) const READ_BYTES_MAX: u32 = 128 * 1024;
 
 /// What is no more than that is copied, and the large buffer is free for the next read at once: what waits in the queue, a line
 /// or two of everybody, needs no large ones.
-const COPIED_BYTES_MAX: usize = 1024;
+pub(super) const COPIED_BYTES_MAX: usize = 1024;
 
 /// How much of what a read has brought is wiped when it has been processed: whatever is copied, in both places. There a login
 /// line stands, if there is one, and in it perhaps a password.
@@ -45,10 +45,9 @@ impl Buffers {
         self.take_of(READ_BYTES_MAX as usize)
     }
 
-    /// Memory that holds these bytes, few as they are.
+    /// A small buffer with these bytes, at most [`COPIED_BYTES_MAX`] of them.
     pub(super) fn copy(&self, bytes: &[u8]) -> Bytes {
-        let large = bytes.len() > COPIED_BYTES_MAX;
-        let mut buffer = if large { self.take() } else { self.take_of(COPIED_BYTES_MAX) };
+        let mut buffer = self.take_of(COPIED_BYTES_MAX);
         buffer.room(bytes.len()).copy_from_slice(bytes);
         buffer.fill(bytes.len());
         Bytes::from_owner(buffer)

@@ -76,7 +76,7 @@ pub(super) struct Driver<R, O> {
     inboxes: Vec<Box<Inbox>>,
     effects: Vec<Effect>,
     lines: Vec<u8>,
-    /// The last list of peers that was asked for, and its lines: whoever asks next gets the same, until somebody comes or goes.
+    /// The last list of peers that was sent, and how it is rendered. It is used until a peer logs in or leaves.
     peers: Option<(Arc<[Name]>, Vec<u8>)>,
     measures: Measures,
 }

@@ -94,7 +94,7 @@ impl Ingress {
         self.buffers.take()
     }
 
-    /// Memory that holds these few bytes.
+    /// A small buffer with these bytes, as few as are read without a permit.
     pub(super) fn copy(&self, bytes: &[u8]) -> Bytes {
         self.buffers.copy(bytes)
     }

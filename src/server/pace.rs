@@ -11,8 +11,7 @@ use crate::rate::{Rate, TokenBucket};
 pub(super) struct Pace {
     /// The rate that lines are limited to, if they are.
     limited: Option<Box<Limited>>,
-    /// Read, and not passed on yet: it begins with a line, the whole of it or what is missing of it, and what is behind it. It may
-    /// hold a password.
+    /// Bytes that were read and may not pass yet, from the start of a line on. They may include a password.
     held: Option<Box<Zeroizing<Vec<u8>>>>,
 }
 

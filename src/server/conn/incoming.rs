@@ -16,12 +16,13 @@ use super::{Conn, Sleep};
 use crate::ConnId;
 use crate::protocol::{Name, Request, Session};
 use crate::server::World;
+use crate::server::buffers::COPIED_BYTES_MAX;
 use crate::server::ingress::{Input, Permit, Waiting};
 use crate::server::pace::Pace;
 use crate::server::runtime::{Runtime, Stream};
 
 /// The largest that [`Tuning::first_bytes_max`](crate::server::Tuning::first_bytes_max) may be.
-const FIRST_BYTES_MAX: usize = 1024;
+const FIRST_BYTES_MAX: usize = COPIED_BYTES_MAX;
 
 /// How much a read may bring if the last one brought next to nothing, in bytes. Otherwise it may bring twice as much as that:
 /// nobody who says little for a while can then say very much that is work at once.
